@@ -1,0 +1,149 @@
+"""The workbench: what the steps of one run share. The data, the device, and networks fresh or from the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from edgeprune.data import Dataset, load_data
+from edgeprune.data.batches import Batches
+from edgeprune.distill import needs_teacher
+from edgeprune.models import build
+from edgeprune.models.checkpoint import find_checkpoint, load_checkpoint
+from edgeprune.optimise import device_of
+from edgeprune.prune.patterns import Pattern
+from edgeprune.recipe import Network, Objective, Recipe
+from edgeprune.rundir import RunDir
+from edgeprune.tables import PATTERNS
+from runtimes.errors import UserError
+from runtimes.tables import pick, resolve
+
+Role = Literal["teacher", "student"]
+
+# Each source of chance has a seed of its own, so that one more draw in one place moves nothing in another.
+_STREAMS = {"teacher": 1, "student": 2, "prune": 3, "retrain": 4}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A recipe, its run folder, and what follows from them."""
+
+    recipe: Recipe
+    run: RunDir
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks are trained."""
+        return device_of(self.recipe.train)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The images, split into training, validation and test."""
+        settings = self.recipe.data
+        folder = settings.dir or os.environ.get("EDGEPRUNE_DATA", "")
+        return load_data(
+            settings.name,
+            Path(folder) if folder else None,
+            validation=settings.validation,
+            split_seed=settings.split_seed,
+            image_size=settings.image_size,
+            download=settings.download,
+        )
+
+    def seed(self, stream: str) -> int:
+        """The seed of one source of chance in this run."""
+        return self.recipe.seed * 1_009 + _STREAMS[stream]
+
+    def fresh(self, role: Role) -> nn.Module:
+        """The network of a role, newly initialised from the run's seed, on the training device."""
+        torch.manual_seed(self.seed(role))
+        settings = self.settings(role)
+        model = build(settings.model, classes=len(self.data.classes), channels=self.data.image_shape[0])
+        return self.place(model)
+
+    def settings(self, role: Role) -> Network:
+        """The recipe's table of a role."""
+        return self.recipe.teacher if role == "teacher" else self.recipe.student
+
+    def from_user(self, role: Role) -> nn.Module:
+        """The network of a role with the recipe's checkpoint in it."""
+        model = self.fresh(role)
+        folders = [Path(place) for place in (self.recipe.weights_dir, os.environ.get("EDGEPRUNE_WEIGHTS", "")) if place]
+        load_checkpoint(model, find_checkpoint(self.settings(role).checkpoint, folders), what=f"the {role}'s checkpoint")
+        return model
+
+    def saved(self, role: Role, path: Path) -> nn.Module:
+        """The network of a role with the weights that a step wrote."""
+        model = self.fresh(role)
+        load_checkpoint(model, path, what=f"{path.parent.name}/{path.name}")
+        return model
+
+    def teacher_for(self, objective: Objective) -> nn.Module | None:
+        """The teacher where the objective looks at one."""
+        return self.teacher() if needs_teacher(objective) else None
+
+    def teacher(self) -> nn.Module:
+        """The teacher; without one of its own the run is taught by its dense student."""
+        own, dense = self.run["teach"] / "teacher.safetensors", self.run["teach"] / "dense.safetensors"
+        if not own.is_file() and not dense.is_file():
+            raise UserError(
+                "there is no teacher: the run has none of its own and no dense student",
+                "name one (--teacher-model, --teacher-checkpoint), or retrain on labels: --set retrain.objective.loss=ce",
+            )
+        return self.saved("teacher", own) if own.is_file() else self.dense()
+
+    def dense(self) -> nn.Module:
+        """The student before pruning."""
+        return self.saved("student", self.run["teach"] / "dense.safetensors")
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the training device, in the memory format that is fast there."""
+        fast = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        return model.to(self.device, memory_format=fast)  # type: ignore[call-overload, no-any-return]
+
+    def training(self, stream: str) -> Batches:
+        """Augmented, shuffled batches of the training split."""
+        return Batches(
+            self.data.train,
+            self.data.preprocess,
+            batch_size=self.recipe.train.batch_size,
+            device=self.device,
+            augment=self.data.augment,
+            seed=self.seed(stream),
+            channels_last=self.device.type == "cuda",
+        )
+
+    def validation(self) -> Batches:
+        """The held-out images, in order."""
+        size = max(256, self.recipe.train.batch_size)
+        return Batches(self.data.validation, self.data.preprocess, batch_size=size, device=self.device)
+
+    def masks(self) -> dict[str, Tensor]:
+        """The masks that the prune step wrote, by layer name; empty where nothing was pruned."""
+        path = self.run["prune"] / "masks.safetensors"
+        return {name: mask.bool() for name, mask in load_file(path).items()} if path.is_file() else {}
+
+    def pattern(self) -> Pattern:
+        """The pattern of the recipe."""
+        pattern: Pattern = resolve(pick(PATTERNS, self.recipe.prune.pattern, "pattern"))
+        return pattern
+
+    def networks(self) -> Iterator[tuple[str, Role, nn.Module]]:
+        """`(name, role, network)` of what this run has made so far: teacher, dense, pruned (not retrained), sparse."""
+        places: list[tuple[str, Role, Path]] = [
+            ("teacher", "teacher", self.run["teach"] / "teacher.safetensors"),
+            ("dense", "student", self.run["teach"] / "dense.safetensors"),
+            ("pruned", "student", self.run["prune"] / "student.safetensors"),
+            ("sparse", "student", self.run["retrain"] / "student.safetensors"),
+        ]
+        if self.recipe.student.holds == "sparse":
+            del places[2]  # the same network as the last one
+        return ((name, role, self.saved(role, path)) for name, role, path in places if path.is_file())

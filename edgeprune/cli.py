@@ -1,0 +1,247 @@
+"""The command line: a verb is read, call, write. No logic, and nothing heavy imported before a verb is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeprune import __version__
+from runtimes.errors import UserError
+
+if TYPE_CHECKING:
+    from edgeprune.recipe import Recipe
+
+app = typer.Typer(
+    help="Prune an image classifier under a teacher's guidance, export it, and measure on the device what was gained.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeOrRun = Annotated[
+    str | None,
+    typer.Argument(metavar="[RECIPE|RUN]", help="A recipe's name, its .toml file, or a run folder to continue."),
+]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/<name>]")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any value of the recipe, e.g. prune.sparsity=0.95.")
+]
+Method = Annotated[str | None, typer.Option(help="A named method: edgeprune list methods.")]
+Seed = Annotated[int | None, typer.Option(help="The seed of everything drawn at random.")]
+DataName = Annotated[str | None, typer.Option("--data", help="A data set's name, or a folder of images, or an .npz file.")]
+DataDir = Annotated[str | None, typer.Option(help="Where the data set lies.  [env: EDGEPRUNE_DATA]")]
+WeightsDir = Annotated[str | None, typer.Option(help="Where checkpoints lie.  [env: EDGEPRUNE_WEIGHTS]")]
+Model = Annotated[str | None, typer.Option(help="A network's name, or your own as package.module:factory.")]
+Checkpoint = Annotated[str | None, typer.Option(help="The network's weights: state_dict or safetensors.")]
+TeacherModel = Annotated[str | None, typer.Option(help="The teacher's network.  [default: the dense student]")]
+TeacherCheckpoint = Annotated[str | None, typer.Option(help="The teacher's weights.")]
+Target = Annotated[str | None, typer.Option(help="What the files are for: edgeprune list targets.")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or its .toml file: edgeprune list recipes.")],
+    out: Out = None,
+    settings: Settings = [],  # noqa: B006  # typer copies it
+    method: Method = None,
+    seed: Seed = None,
+    data: DataName = None,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+) -> None:
+    """Do all of it: teach, prune, retrain, export, compile, measure, report. Resumes where it stopped."""
+    _work(recipe, _given(locals()), settings, out, until="report")
+
+
+@app.command()
+def teach(
+    recipe: RecipeOrRun = None,
+    out: Out = None,
+    settings: Settings = [],  # noqa: B006
+    seed: Seed = None,
+    data: DataName = None,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    teacher_model: TeacherModel = None,
+    teacher_checkpoint: TeacherCheckpoint = None,
+) -> None:
+    """Provide the teacher and the dense student, from checkpoints or by training them (0-teacher)."""
+    _work(recipe, _given(locals()), settings, out, until="teach")
+
+
+@app.command()
+def prune(
+    recipe: RecipeOrRun = None,
+    out: Out = None,
+    settings: Settings = [],  # noqa: B006
+    method: Method = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of the prunable weights that become zero.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="unstructured, or N:M such as 2:4.")] = None,
+    seed: Seed = None,
+    data: DataName = None,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    teacher_model: TeacherModel = None,
+    teacher_checkpoint: TeacherCheckpoint = None,
+) -> None:
+    """Prune a dense network in one shot under its teacher (1-prune)."""
+    _work(recipe, _given(locals()), settings, out, until="prune")
+
+
+@app.command()
+def retrain(
+    recipe: RecipeOrRun = None,
+    out: Out = None,
+    settings: Settings = [],  # noqa: B006
+    method: Method = None,
+    seed: Seed = None,
+    data: DataName = None,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    model: Model = None,
+    checkpoint: Annotated[str | None, typer.Option(help="A pruned network's weights: its zeros are the mask.")] = None,
+    teacher_model: TeacherModel = None,
+    teacher_checkpoint: TeacherCheckpoint = None,
+) -> None:
+    """Retrain a pruned network under its mask (2-retrain)."""
+    _work(recipe, _given(locals()), settings, out, until="retrain", holds="pruned")
+
+
+@app.command()
+def export(
+    recipe: RecipeOrRun = None,
+    target: Target = None,
+    out: Out = None,
+    settings: Settings = [],  # noqa: B006
+    data: DataName = None,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    model: Model = None,
+    checkpoint: Annotated[str | None, typer.Option(help="A finished network's weights, zeros included.")] = None,
+) -> None:
+    """Write verified ONNX files for a target (3-export); another target than the recipe's gets a folder of its own."""
+    given = _given(locals())
+    if recipe is None or not Path(recipe, "recipe.toml").is_file():
+        _work(recipe, given, settings, out, until="export", holds="sparse")
+        return
+    from edgeprune.verbs import export_run
+
+    for path in export_run(Path(recipe), target, _progress()):
+        print(path)
+
+
+@app.command()
+def compile(run: Run) -> None:
+    """Put the exported networks into the bundle that travels to devices (4-compile)."""
+    _work(str(run), {}, [], None, until="compile")
+
+
+@app.command()
+def measure(
+    run: Run,
+    device: Annotated[list[str], typer.Option(help="Where to measure; repeat it for several.")] = ["local"],  # noqa: B006
+    runtime: Annotated[list[str], typer.Option(help="Which runtimes; repeat it for several.  [default: the recipe's]")] = [],  # noqa: B006
+    protocol: Annotated[str | None, typer.Option(help="How long and how often: edgeprune list protocols.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images in one inference.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the runtime.", min=1)] = None,
+) -> None:
+    """Measure a run's networks on devices (5-measure); what was measured before and not again stays."""
+    from edgeprune.verbs import measure_run
+
+    asked = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
+    for path in measure_run(run, device, {key: value for key, value in asked.items() if value is not None}, _progress()):
+        print(path)
+
+
+@app.command()
+def report(runs: Runs) -> None:
+    """Write report.json, report.md and report.html of each run (6-report)."""
+    from edgeprune.report import write_report
+    from edgeprune.verbs import opened
+
+    for run in runs:
+        for path in write_report(opened(run).path):
+            print(path)
+
+
+@app.command("list")
+def list_tables(
+    table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """List everything that can be chosen by name: criteria, losses, methods, models, recipes, targets and so on."""
+    from edgeprune.listing import as_text, listing
+
+    found = listing(table)
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        print(as_text(found))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is here, what is missing, and how to get it. Exit code 1 when something needed is missing."""
+    from edgeprune.doctor import as_text, examine
+
+    findings = examine()
+    print(as_text(findings))
+    raise typer.Exit(0 if all(finding.fine for finding in findings if finding.needed) else 1)
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Prune an image classifier under a teacher's guidance, export it, and measure on the device what was gained."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script: a `UserError` is two lines and exit code 2; anything else is our bug and keeps its traceback."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)
+
+
+def _work(
+    recipe: str | None, options: dict[str, Any], settings: list[str], out: Path | None, *, until: str, holds: str = "dense"
+) -> None:
+    """`holds` says what a checkpoint is to this verb: a dense network, a pruned one, or a finished sparse one."""
+    from edgeprune.verbs import partial_recipe, read, work
+
+    if "checkpoint" in options:
+        options["holds"] = holds
+    chosen, folder = read(recipe, partial_recipe(options), settings, out)
+    for path in work(chosen, folder, _progress(), until=until):
+        print(path)
+
+
+def _progress() -> Any:
+    from edgeprune.progress import for_terminal
+
+    return for_terminal()
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """A verb's own options that were given, without those that every verb handles alike."""
+    alike = ("recipe", "out", "settings")
+    return {key: value for key, value in values.items() if value is not None and key not in alike}

@@ -1,0 +1,52 @@
+"""START HERE. A run is these steps in this order; each reads the folders before it and writes its own.
+
+    recipe -> 0-teacher -> 1-prune -> 2-retrain -> 3-export -> 4-compile -> 5-measure -> 6-report
+
+A finished step is not repeated, an interrupted one resumes or starts over, and both end with the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from edgeprune.progress import Progress, Tick
+from edgeprune.recipe import Recipe
+from edgeprune.rundir import RunDir
+from runtimes.tables import resolve
+
+# verb -> the step's function: (bench, tick) -> the files it wrote
+STEPS = {
+    "teach": "edgeprune.steps.teach:teach",
+    "prune": "edgeprune.steps.prune:prune",
+    "retrain": "edgeprune.steps.retrain:retrain",
+    "export": "edgeprune.steps.export:export",
+    "compile": "edgeprune.steps.compile:compile",
+    "measure": "edgeprune.steps.measure:measure",
+    "report": "edgeprune.steps.report:report",
+}
+
+RESUMING = ("teach", "retrain", "measure")  # these take up inside the step; the others are quick to do again
+
+
+def run(recipe: Recipe, folder: Path, progress: Progress, *, until: str = "report") -> RunDir:
+    """Do every step up to `until` that is not done yet, in `folder`. Raises `UserError`; what is finished is kept."""
+    rundir = RunDir(folder)
+    with rundir.locked():
+        rundir.adopt(recipe)
+        for number, step in enumerate(STEPS, start=1):
+            with progress.step(step, number, len(STEPS)) as report:
+                report.skipped() if rundir.done(step) else perform(step, recipe, rundir, report.tick)
+            if step == until:
+                break
+    return rundir
+
+
+def perform(step: str, recipe: Recipe, rundir: RunDir, tick: Tick) -> None:
+    """One step: its folder made ready, its function called, its files marked as finished."""
+    from edgeprune.bench import Bench  # the workbench brings torch, which a finished run does not need
+
+    started = time.perf_counter()
+    rundir.begin(step, fresh=step not in RESUMING)
+    outputs = resolve(STEPS[step])(Bench(recipe, rundir), tick)
+    rundir.complete(step, outputs, time.perf_counter() - started)

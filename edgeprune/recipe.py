@@ -1,0 +1,297 @@
+"""A recipe: everything that decides what a run does, frozen and checked before anything is computed.
+
+TOML in (`recipes/*.toml`, or the user's file), TOML out (`recipe.toml` in the run folder, complete). An unknown key, a
+value out of range or an unknown name is a `UserError` that names the key. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgeprune import tables
+from edgeprune.methods import ALIASES, METHODS, method
+from runtimes.errors import UserError
+from runtimes.tables import pick
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Part(BaseModel):
+    """A table of the recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Part):
+    """`[data]`: which images. `dir` is the folder (or file) they lie in; digits and synthetic need none."""
+
+    name: str = "digits"
+    dir: str = ""
+    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # share of the training images held out
+    split_seed: int = 0
+    image_size: int | None = None
+    download: bool = True
+
+
+class Objective(Part):
+    """A loss to minimise: `weight * distance to the teacher + (1 - weight) * cross entropy` (method.md 1.1, alpha)."""
+
+    loss: str = "ca_kld"
+    weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    temperature: Positive = 3.0
+    standardise: Literal["population", "unbiased", "none"] = "population"  # the deviation that the logits are divided by
+    gamma: Literal["batch", "sample"] | Fraction = "batch"  # share of the reverse KL: the teacher's confidence, or a number
+    confidence: Literal["raw", "softened"] = "raw"  # of which probabilities the confidence is taken
+    square_temperature: bool = True  # T^2 keeps the gradient's size independent of T
+
+
+class Training(Part):
+    """How a network is trained: `[teacher]` and `[student]` extend it, `[retrain]` too."""
+
+    epochs: Annotated[int, Field(ge=0)] = 10
+    lr: Positive = 0.1
+    lr_schedule: str = "cosine"
+    warmup: Fraction = 0.0  # share of the steps in which the learning rate rises from 0
+
+
+class Network(Training):
+    """A network and where it comes from: a checkpoint, or else a training of `epochs`."""
+
+    model: str = ""
+    checkpoint: str = ""
+
+
+class Student(Network):
+    """The network to prune; `holds` says what its checkpoint is: the zeros of a pruned or finished one are its mask."""
+
+    holds: Literal["dense", "pruned", "sparse"] = "dense"
+
+
+class Hardware(Part):
+    """`[train]`: what all trainings share: the machine, the batch and the optimiser (SGD)."""
+
+    hardware: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has cores
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+
+
+class Prune(Part):
+    """`[prune]`: mask = pattern(criterion(w, signals(model, batches, guide)), allocate(sparsity))."""
+
+    sparsity: Fraction = 0.9  # share of the prunable weights that become zero; 2:4 fixes it at 0.5
+    pattern: str = "unstructured"
+    criterion: str = "weighted_ema_gradient"
+    guide: Objective = Objective()
+    allocation: str = "global"
+    floor: Fraction = 0.0  # the share of its weights that every layer keeps at least
+    layers: tuple[Literal["conv", "linear"], ...] = ("conv",)
+    skip: tuple[str, ...] = ()  # names of layers left dense (shell patterns)
+    beta: Fraction = 0.99  # of the exponential moving average
+    epochs: NonNegative = 1.0  # of scoring, in which the student is fine-tuned under the guide; 0: no fine-tuning
+    lr: Positive = 0.01
+    repair: str = "batch_norm"
+    repair_batches: Annotated[int, Field(ge=1)] = 30
+
+
+class Retrain(Training):
+    """`[retrain]`: training under the fixed mask."""
+
+    objective: Objective = Objective()
+
+
+class Export(Part):
+    """`[export]`: for which target the files are written."""
+
+    target: str = "local"
+
+
+class Measure(Part):
+    """`[measure]`: how the networks are timed; the device is chosen on the command line."""
+
+    runtimes: tuple[str, ...] = ("ort",)
+    protocol: str = "quick"
+    batch: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Recipe(Part):
+    """The whole recipe, complete and checked."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"
+    seed: Annotated[int, Field(ge=0)] = 0
+    method: str = "default"
+    weights_dir: str = ""  # where checkpoints named without a path are looked for
+    data: Data = Data()
+    train: Hardware = Hardware()
+    teacher: Network = Network()  # without a model, the dense student is the teacher
+    student: Student = Student(model="digits-cnn")
+    prune: Prune = Prune()
+    retrain: Retrain = Retrain()
+    export: Export = Export()
+    measure: Measure = Measure()
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("edgeprune") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load(recipe: str, settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe: a `.toml` file or the name of a shipped one; then `extra`, then each `key.path=value` of `settings`.
+
+    `UserError` for an unknown name or key, a value out of range, or a file that is not TOML.
+    """
+    path = Path(recipe)
+    if not (path.suffix == ".toml" or path.is_file()):
+        path = pick(shipped(), recipe, "recipe")
+    return complete(read_toml(path), settings, extra)
+
+
+def complete(stated: Mapping[str, Any], settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
+    """Fill a partly stated recipe: defaults, then its method, then what it states, then the command line."""
+    values = merge(merge({}, stated), extra or {})
+    for setting in settings:
+        values = merge(values, _setting(setting))
+    chosen = method(str(values.get("method", "default")))
+    prescribed = {key: value for key, value in chosen.items() if key != "summary"}
+    return check(merge(prescribed, values))
+
+
+def check(values: Mapping[str, Any]) -> Recipe:
+    """Validate, and look up every name, so that a typing mistake costs no computing time."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, values) from None
+    for kind, table, name in _names(recipe):
+        pick(table, name, kind)
+    _check_pattern(recipe.prune)
+    return recipe
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; missing or malformed: `UserError`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no recipe at {path}", f"give a .toml file or one of: {', '.join(shipped())}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", "correct that line; docs/recipes.md shows the form") from None
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The complete recipe as TOML that `load` reads back to an equal recipe."""
+    return "\n".join(_table(recipe.model_dump(exclude_none=True), "")).strip() + "\n"
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with every value that `above` states, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old if isinstance(old, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()) -> list[str]:
+    """`key: value there, value here` for each value in which two recipes differ."""
+    left, right = _flat(one.model_dump(), ""), _flat(other.model_dump(), "")
+    return [f"{key}: {left[key]!r} there, {right[key]!r} here" for key in left if left[key] != right[key] and key not in ignore]
+
+
+def _setting(setting: str) -> dict[str, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*", key.strip()):
+        raise UserError(f"--set takes KEY=VALUE, got '{setting}'", "for example --set prune.sparsity=0.9")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string: --set train.hardware=cpu
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _names(recipe: Recipe) -> list[tuple[str, Mapping[str, object], str]]:
+    objectives = (recipe.prune.guide, recipe.retrain.objective)
+    trainings = (recipe.teacher, recipe.student, recipe.retrain)
+    return [
+        ("method", {**METHODS, **ALIASES}, recipe.method),
+        ("data set", tables.DATASETS, recipe.data.name),
+        ("criterion", tables.CRITERIA, recipe.prune.criterion),
+        ("allocation", tables.ALLOCATIONS, recipe.prune.allocation),
+        ("pattern", tables.PATTERNS, recipe.prune.pattern),
+        ("repair", tables.REPAIRS, recipe.prune.repair),
+        *(("loss", tables.LOSSES, objective.loss) for objective in objectives),
+        *(("learning-rate schedule", tables.LR_SCHEDULES, training.lr_schedule) for training in trainings),
+        ("target", tables.TARGETS, recipe.export.target),
+        ("protocol", tables.PROTOCOLS, recipe.measure.protocol),
+        *(("runtime", tables.RUNTIMES, name) for name in recipe.measure.runtimes),
+    ]
+
+
+def _check_pattern(prune: Prune) -> None:
+    kept, _, group = prune.pattern.partition(":")
+    if group and not math.isclose(prune.sparsity, 1 - int(kept) / int(group)):
+        fixed = 1 - int(kept) / int(group)
+        raise UserError(
+            f"pattern {prune.pattern} has sparsity {fixed:g}, the recipe asks for {prune.sparsity:g}",
+            f"set prune.sparsity={fixed:g}, or prune.pattern=unstructured for a free choice",
+        )
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> UserError:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if str(part) not in ("literal['batch','sample']", "constrained-float")]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        known = _fields(where[:-1])
+        try:
+            pick(dict.fromkeys(known), where[-1], "recipe key")
+        except UserError as unknown:
+            return UserError(f"unknown recipe key '{key}'", unknown.hint)
+    given = first["input"] if not isinstance(first["input"], Mapping) else "a table"
+    return UserError(f"{key} = {given!r}: {first['msg']}", "correct it in the recipe, or on the command line with --set")
+
+
+def _fields(where: list[str]) -> list[str]:
+    part: Any = Recipe()
+    for name in where:
+        part = getattr(part, name)
+    return list(type(part).model_fields)
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _table(values: Mapping[str, Any], prefix: str) -> list[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
+    for key, value in nested.items():
+        lines += ["", f"[{prefix}{key}]", *_table(value, f"{prefix}{key}.")]
+    return lines
+
+
+def _value(value: Any) -> str:
+    """A scalar or a list of scalars: JSON's form of them is TOML's too."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,191 @@
+"""From a run folder to a `Report`: reads files, computes intervals, and names what is missing or stale."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.report import compare, sentences
+from edgeprune.report.measured import row
+from edgeprune.report.metrics import flatten
+from edgeprune.report.records import NETWORKS, Comparison, Layer, Missing, Network, Remark, Report, Row
+from runtimes.errors import UserError
+from runtimes.files import read_json
+from runtimes.records import Measurement
+
+HISTORIES = {  # by the network that the training made
+    "teacher": "0-teacher/teacher.history.json",
+    "dense": "0-teacher/dense.history.json",
+    "sparse": "2-retrain/history.json",
+}
+STEPS = (  # (the step, the file that shows it was done, what it makes, the verb)
+    ("0-teacher", "0-teacher/completed.json", "teacher and dense network", "teach"),
+    ("1-prune", "1-prune/completed.json", "masks", "prune"),
+    ("2-retrain", "2-retrain/completed.json", "retrained sparse network", "retrain"),
+    ("3-export", "3-export/manifest.json", "ONNX files with their counts and sizes", "export"),
+    ("5-measure", "5-measure", "latencies, memory and accuracy on a device", "measure"),
+)
+
+
+def collect(run: Path) -> Report:
+    """Read the folder `run`. Steps that were not run are listed in `missing`; a damaged file is a `UserError`."""
+    if not (run / "run.json").is_file() and not (run / "3-export" / "manifest.json").is_file():
+        raise UserError(f"{run} is not a run folder", "give one that `edgeprune run` made, as runs/quickstart")
+    origin, manifest = _optional(run / "run.json"), _optional(run / "3-export" / "manifest.json")
+    toml, recipe = _recipe(run, origin)
+    networks = _networks(manifest)
+    rows, remarks, environment = _measured(run, networks)
+    comparisons, lonely = _compared(rows)
+    by_name = {network.name: network for network in networks}
+    histories = {name: tuple(_optional(run / file) or ()) for name, file in HISTORIES.items()}
+    return Report(
+        name=str(recipe.get("name") or run.resolve().name),
+        command=_command(origin.get("command")),
+        version=origin.get("version"),
+        created_at=origin.get("created_at"),
+        method=manifest.get("method") or recipe.get("method"),
+        pattern=manifest.get("pattern") or recipe.get("prune", {}).get("pattern"),
+        target=manifest.get("target") or recipe.get("export", {}).get("target"),
+        headline=sentences.headline(by_name.get("sparse"), comparisons, rows),
+        sentences=tuple(sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons)),
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        networks=tuple(networks),
+        layers=tuple(_layers(manifest)),
+        histories=histories,
+        scoring=_optional(run / "1-prune" / "scoring.json") or None,
+        environment=environment,
+        recipe=recipe,
+        recipe_toml=toml,
+        missing=tuple(_missing(run)),
+        warnings=tuple(remarks + lonely),
+        metrics=flatten(rows, comparisons, networks, histories),
+    )
+
+
+def _optional(path: Path) -> Any:  # noqa: ANN401 (JSON)
+    return read_json(path) if path.is_file() else {}
+
+
+def _recipe(run: Path, origin: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    path = run / "recipe.toml"
+    if not path.is_file():
+        return None, dict(origin.get("recipe") or {})
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", "restore the recipe, or run again into a new folder") from None
+
+
+def _command(command: list[str] | str | None) -> str | None:
+    return shlex.join(str(part) for part in command) if isinstance(command, list) else command
+
+
+def _networks(manifest: Mapping[str, Any]) -> list[Network]:
+    """The exported networks, in the order that is used everywhere; unknown names come last."""
+    found: Mapping[str, Mapping[str, Any]] = manifest.get("networks", {})
+    names = [name for name in NETWORKS if name in found] + sorted(set(found) - set(NETWORKS))
+    return [_network(name, found[name]) for name in names]
+
+
+def _network(name: str, entry: Mapping[str, Any]) -> Network:
+    return Network(
+        name=name,
+        model=entry.get("model"),
+        sha256=str(entry.get("sha256", "")),
+        precision=str(entry.get("precision", "fp32")),
+        pattern=str(entry.get("pattern", "dense")),
+        sparsity=entry.get("sparsity"),
+        sparsity_paper=entry.get("sparsity_paper"),
+        zeros=entry.get("zeros"),
+        weights=entry.get("weights"),
+        macs=entry.get("macs"),
+        nonzero_macs=entry.get("nonzero_macs"),
+        size_bytes={key: entry.get("size_bytes", {}).get(key) for key in ("onnx", "nonzero", "compressed")},
+        verification=entry.get("verification"),
+    )
+
+
+def _layers(manifest: Mapping[str, Any]) -> list[Layer]:
+    return [_layer(entry) for entry in manifest.get("networks", {}).get("sparse", {}).get("layers", [])]
+
+
+def _layer(entry: Mapping[str, Any]) -> Layer:
+    weights, zeros = int(entry["weights"]), int(entry["zeros"])
+    masked = int(entry.get("masked") or 0)
+    return Layer(
+        name=str(entry["name"]),
+        kind=str(entry["kind"]),
+        shape=tuple(entry.get("shape", ())),
+        weights=weights,
+        zeros=zeros,
+        sparsity=zeros / weights if weights else 0.0,
+        pruned=masked > 0,
+        reason=entry.get("reason") or (None if masked else "its mask keeps every weight"),
+    )
+
+
+def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[Remark], dict[str, dict[str, Any]]]:
+    """The rows, by device and runtime and in the order of the networks; a measurement of another file is left out."""
+    by_name = {network.name: network for network in networks}
+    rows: list[Row] = []
+    remarks: list[Remark] = []
+    environment: dict[str, dict[str, Any]] = {}
+    for path in sorted((run / "5-measure").glob("*/*.json")):
+        measurement = Measurement.read(path)
+        source = f"{path.parent.name}/{path.stem}"
+        stale = _stale(measurement, by_name, bool(networks))
+        if stale:
+            remarks.append(Remark(source, "stale", stale))
+            continue
+        device = measurement.device or path.parent.name
+        rows.append(row(measurement, device, by_name.get(measurement.name)))
+        remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
+        environment.setdefault(device, {}).update(measurement.facts)
+    place = {name: position for position, name in enumerate(NETWORKS)}
+    rows.sort(key=lambda r: (r.device != "local", r.device, r.runtime, place.get(r.name, len(place)), r.name))
+    return rows, remarks, environment
+
+
+def _stale(measurement: Measurement, networks: Mapping[str, Network], exported: bool) -> str | None:
+    """Why a measurement does not belong to the exported network of its name, or None when it does."""
+    if not exported:
+        return None
+    if measurement.name not in networks:
+        return f"measured a network '{measurement.name}' that is not exported any more; left out"
+    if measurement.network_sha256 != networks[measurement.name].sha256:
+        return f"measured an earlier export of '{measurement.name}'; left out, measure again"
+    return None
+
+
+def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
+    """Each sparse row beside the dense row of the same conditions; a sparse row alone gets a remark."""
+    comparisons: list[Comparison] = []
+    remarks: list[Remark] = []
+    for sparse in rows:
+        if sparse.name != "sparse" or sparse.runtime == "null":
+            continue
+        same = [r for r in rows if compare.conditions(r) == compare.conditions(sparse)]
+        dense = next((r for r in same if r.name == "dense"), None)
+        if dense is None:
+            source = f"{sparse.device}/{sparse.runtime}-sparse"
+            alone = "no dense network was measured under the same conditions, so nothing is compared"
+            remarks.append(Remark(source, "no-baseline", alone))
+            continue
+        comparisons.append(compare.compare(sparse, dense))
+        if sparse.precision != dense.precision:
+            precisions = f"sparse in {sparse.precision}, dense in {dense.precision}: the ratio mixes both changes"
+            remarks.append(Remark(f"{sparse.device}/{sparse.runtime}", "precision", precisions))
+    return comparisons, remarks
+
+
+def _missing(run: Path) -> list[Missing]:
+    return [Missing(step, what, f"edgeprune {verb} {run}") for step, file, what, verb in STEPS if not _done(run / file)]
+
+
+def _done(path: Path) -> bool:
+    return any(path.glob("*/*.json")) if path.name == "5-measure" else path.is_file()

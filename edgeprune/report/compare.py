@@ -1,0 +1,61 @@
+"""The sparse network beside the dense one under the same conditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from edgeprune.report import sentences
+from edgeprune.report.records import Comparison, Row
+from edgeprune.report.uncertainty import LEVEL, Ratio, ratio, verdict
+
+
+def conditions(row: Row) -> tuple[str, str, Mapping[str, Any]]:
+    """What two rows must share before their latencies may be compared."""
+    return row.device, row.runtime, row.workload
+
+
+def compare(sparse: Row, dense: Row) -> Comparison:
+    """Latency ratio with its interval and verdict, difference of top-1 with its error, ratio of compressed sizes."""
+    timed = _latency_ratio(sparse, dense)
+    difference, error, images = _top1_difference(sparse, dense)
+    sizes = sparse.size_bytes.get("compressed"), dense.size_bytes.get("compressed")
+    found = Comparison(
+        device=sparse.device,
+        runtime=sparse.runtime,
+        batch=sparse.batch,
+        threads=sparse.threads,
+        name=sparse.name,
+        baseline=dense.name,
+        latency_ratio=timed.value if timed else None,
+        latency_ratio_interval=timed.interval if timed else None,
+        level=LEVEL,
+        rounds=timed.rounds if timed else 0,
+        verdict=verdict(timed.interval if timed else None),
+        reason=timed.reason if timed else "no raw latencies were recorded",
+        top1_difference=difference,
+        top1_difference_standard_error=error,
+        images=images,
+        compressed_ratio=sizes[0] / sizes[1] if sizes[0] is not None and sizes[1] else None,
+        sentence="",
+    )
+    return replace(found, sentence=sentences.comparison_sentence(sparse, dense, found))
+
+
+def _latency_ratio(sparse: Row, dense: Row) -> Ratio | None:
+    top, bottom = ([timed["median"] for timed in row.rounds] for row in (sparse, dense))
+    return ratio(top, bottom) if top and bottom and min(bottom) > 0 else None
+
+
+def _top1_difference(sparse: Row, dense: Row) -> tuple[float | None, float | None, int | None]:
+    """Sparse minus dense in points, and its standard error as if the images were drawn twice.
+
+    Both networks see the same images, so their errors are positively correlated and the true standard error is smaller:
+    this one is an upper bound.
+    """
+    if sparse.top1 is None or dense.top1 is None or sparse.images is None or sparse.images != dense.images:
+        return None, None, None
+    error = math.hypot(sparse.top1_standard_error or 0.0, dense.top1_standard_error or 0.0)
+    return sparse.top1 - dense.top1, error, sparse.images

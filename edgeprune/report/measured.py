@@ -1,0 +1,81 @@
+"""A row of the report from one measurement and what the manifest knows of its network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from edgeprune.report.records import Network, Row
+from edgeprune.report.uncertainty import quantiles, standard_error, wilson
+from runtimes.records import Measurement
+
+LATENCIES = ("median", "p90", "p99", "mean", "min", "max")
+MEMORIES = ("peak_rss", "available_delta", "engine", "context")
+NOT_EXPORTED = "3-export/manifest.json does not describe this network"
+
+
+def row(measurement: Measurement, device: str, network: Network | None) -> Row:
+    """Join the two under the name of the device; every number that is None has its reason."""
+    top1, images = measurement.top1, measurement.images
+    memory = {key: measurement.memory_mb.get(key) for key in MEMORIES}
+    sizes = network.size_bytes if network else dict.fromkeys(("onnx", "nonzero", "compressed"))
+    return Row(
+        name=measurement.name,
+        runtime=measurement.runtime,
+        runtime_version=measurement.runtime_version,
+        device=device,
+        precision=measurement.precision,
+        pattern=network.pattern if network else None,
+        batch=measurement.batch,
+        threads=measurement.threads,
+        workload=measurement.workload,
+        n=measurement.n,
+        images=images,
+        top1=top1,
+        top1_interval=wilson(top1, images) if top1 is not None and images else None,
+        top1_standard_error=standard_error(top1, images) if top1 is not None and images else None,
+        sparsity=network.sparsity if network else None,
+        sparsity_paper=network.sparsity_paper if network else None,
+        zeros=network.zeros if network else None,
+        weights=network.weights if network else None,
+        latency_ms={key: measurement.latency_ms[key] for key in LATENCIES},
+        throughput_ips=measurement.throughput_ips,
+        load_ms=measurement.load_ms,
+        first_inference_ms=measurement.first_inference_ms,
+        harness_overhead_ns=measurement.harness_overhead_ns,
+        power_mw=measurement.power_mw,
+        memory_mb=memory,
+        size_bytes=sizes,
+        macs=network.macs if network else None,
+        nonzero_macs=network.nonzero_macs if network else None,
+        rounds=tuple(_round(timed) for timed in measurement.latency_ns if timed),
+        quantiles_ms=_quantiles(measurement.latency_ns),
+        reasons=_reasons(measurement, network, memory),
+    )
+
+
+def _round(timed_ns: Sequence[int]) -> dict[str, float]:
+    p10, p90 = quantiles(timed_ns, (0.1, 0.9))
+    return {"n": len(timed_ns), "p10": p10 / 1e6, "median": median(timed_ns) / 1e6, "p90": p90 / 1e6}
+
+
+def _quantiles(rounds_ns: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    timed = [value for timed_ns in rounds_ns for value in timed_ns]
+    return tuple(v / 1e6 for v in quantiles(timed, [i / 100 for i in range(101)])) if timed else ()
+
+
+def _reasons(measurement: Measurement, network: Network | None, memory: Mapping[str, Any]) -> dict[str, str]:
+    """Why each unknown number is unknown, by its name in the row."""
+    stated: Mapping[str, str] = measurement.memory_mb.get("reasons") or {}
+    reasons = {f"memory_mb.{k}": stated.get(k, "the runtime does not tell") for k, v in memory.items() if v is None}
+    if measurement.top1 is None:
+        reasons["top1"] = "its answers have not been scored against labels"
+    if measurement.power_mw is None:
+        reasons["power_mw"] = "no power sensor was read"
+    counted = ("sparsity", "sparsity_paper", "zeros", "weights", "macs", "nonzero_macs")
+    reasons |= {key: NOT_EXPORTED for key in counted if network is None or getattr(network, key) is None}
+    sizes = network.size_bytes if network else dict.fromkeys(("onnx", "nonzero", "compressed"))
+    reasons |= {f"size_bytes.{key}": NOT_EXPORTED for key, value in sizes.items() if value is None}
+    said = {key: why for key, why in measurement.reasons.items() if getattr(measurement, key, None) is None}
+    return {**reasons, **said}  # what the device itself said wins

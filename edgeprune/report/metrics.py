@@ -1,0 +1,41 @@
+"""The report as one flat map of numbers, which is what two runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeprune.report.records import Comparison, Network, Row
+
+_OF_ROW = ("top1", "throughput_ips", "load_ms", "first_inference_ms", "power_mw")
+_OF_NETWORK = ("sparsity", "sparsity_paper", "zeros", "weights", "macs", "nonzero_macs")
+_OF_COMPARISON = ("latency_ratio", "top1_difference", "compressed_ratio")
+
+
+def flatten(
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    networks: Sequence[Network],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, float]:
+    """`place/of/the.number` -> number; a number that is not known has no entry.
+
+    Networks are `<network>/...`, measurements `<device>/<runtime>/<network>/...`, comparisons
+    `<device>/<runtime>/sparse:dense/...` and trainings `training/<network>/...`.
+    """
+    numbers: dict[str, float | None] = {}
+    for network in networks:
+        numbers |= {f"{network.name}/{key}": getattr(network, key) for key in _OF_NETWORK}
+        numbers |= {f"{network.name}/size_bytes.{key}": value for key, value in network.size_bytes.items()}
+    for row in rows:
+        place = f"{row.device}/{row.runtime}/{row.name}"
+        numbers |= {f"{place}/{key}": getattr(row, key) for key in _OF_ROW}
+        numbers |= {f"{place}/latency_ms.{key}": value for key, value in row.latency_ms.items()}
+        numbers |= {f"{place}/memory_mb.{key}": value for key, value in row.memory_mb.items()}
+    for found in comparisons:
+        place = f"{found.device}/{found.runtime}/{found.name}:{found.baseline}"
+        numbers |= {f"{place}/{key}": getattr(found, key) for key in _OF_COMPARISON}
+    for name, epochs in histories.items():
+        last = epochs[-1] if epochs else {}
+        numbers |= {f"training/{name}/{key}": last.get(key) for key in ("epoch", "loss", "validation_top1")}
+    return {key: value for key, value in numbers.items() if value is not None}

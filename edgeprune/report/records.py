@@ -1,0 +1,151 @@
+"""What a report says, as records. `report.json` is these records, so their field names are its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+NETWORKS = ("teacher", "dense", "pruned", "sparse")  # the order everywhere
+
+Figures = Mapping[str, float | None]
+"""Numbers by name; None is a number nobody could read, and the record's `reasons` says why."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor of the sparse network: how many of its weights are zero, or why none was pruned."""
+
+    name: str
+    kind: str  # conv, linear or norm
+    shape: tuple[int, ...]
+    weights: int
+    zeros: int
+    sparsity: float  # zeros / weights
+    pruned: bool
+    reason: str | None  # why it was not pruned
+
+
+@dataclass(frozen=True)
+class Network:
+    """One exported network, counted on the torch model, whether it was measured or not."""
+
+    name: str
+    model: str | None
+    sha256: str
+    precision: str
+    pattern: str
+    sparsity: float | None  # zeros / prunable weights
+    sparsity_paper: float | None  # zeros / weights of convolutions, linear layers and batch-norms
+    zeros: int | None
+    weights: int | None
+    macs: int | None  # multiply-adds per image
+    nonzero_macs: int | None  # the same, counting non-zero weights only
+    size_bytes: Figures  # onnx, nonzero, compressed
+    verification: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of one network on one device by one runtime, beside what is known of the network."""
+
+    name: str
+    runtime: str
+    runtime_version: str | None
+    device: str
+    precision: str
+    pattern: str | None
+    batch: int
+    threads: int
+    workload: Mapping[str, Any]  # how it was measured: protocol, rounds, warm-up
+    n: int  # timed inferences
+    images: int | None  # test images behind top1
+    top1: float | None  # percent
+    top1_interval: tuple[float, float] | None  # percent, Wilson, 95 %
+    top1_standard_error: float | None  # points, binomial
+    sparsity: float | None
+    sparsity_paper: float | None
+    zeros: int | None
+    weights: int | None
+    latency_ms: Figures  # median, p90, p99, mean, min, max
+    throughput_ips: float | None
+    load_ms: float | None
+    first_inference_ms: float | None
+    harness_overhead_ns: float | None
+    power_mw: float | None
+    memory_mb: Figures  # MiB: peak_rss, available_delta, engine, context
+    size_bytes: Figures
+    macs: int | None
+    nonzero_macs: int | None
+    rounds: tuple[Mapping[str, float], ...]  # per round: n and median, p10, p90 in ms
+    quantiles_ms: tuple[float, ...]  # latency at 0, 1, ..., 100 percent
+    reasons: Mapping[str, str]  # why a number above is None, by its name (`memory_mb.engine`)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The sparse network beside the dense one, on the same device, runtime, batch and threads."""
+
+    device: str
+    runtime: str
+    batch: int
+    threads: int
+    name: str
+    baseline: str
+    latency_ratio: float | None  # sparse / dense: below 1 is faster
+    latency_ratio_interval: tuple[float, float] | None  # bootstrap over rounds
+    level: float
+    rounds: int
+    verdict: str  # faster, slower or within noise
+    reason: str | None  # why there is no interval
+    top1_difference: float | None  # points, sparse - dense
+    top1_difference_standard_error: float | None  # points
+    images: int | None
+    compressed_ratio: float | None  # sparse / dense bytes
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A step whose files are not in the run folder, and the command that makes them."""
+
+    step: str
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A doubt about this report's numbers: who raised it (`device/runtime/network` or a step), and what it says."""
+
+    source: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a run folder tells; made by `collect`, rendered by the functions in `FORMATS`."""
+
+    name: str
+    command: str | None
+    version: str | None
+    created_at: str | None
+    method: str | None
+    pattern: str | None
+    target: str | None
+    headline: str
+    sentences: tuple[str, ...]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    networks: tuple[Network, ...]
+    layers: tuple[Layer, ...]
+    histories: Mapping[str, tuple[Mapping[str, Any], ...]]  # teacher, dense, sparse (the retraining)
+    scoring: Mapping[str, Any] | None
+    environment: Mapping[str, Mapping[str, Any]]  # by device
+    recipe: Mapping[str, Any]
+    recipe_toml: str | None
+    missing: tuple[Missing, ...]
+    warnings: tuple[Remark, ...]
+    metrics: Mapping[str, float]

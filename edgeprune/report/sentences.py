@@ -1,0 +1,143 @@
+"""What the numbers say, in sentences. Nothing here claims a difference that the intervals do not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeprune.report import wording
+from edgeprune.report.records import Comparison, Network, Row
+
+# Runtimes that multiply a zero like any other number: on these an unstructured mask cannot save time.
+BLIND_TO_ZEROS = ("ort",)
+
+
+def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
+    """What was gained and what it cost, in one sentence."""
+    if sparse is None:
+        return "Nothing has been exported yet, so there is nothing to compare."
+    gained = f"{wording.share(sparse.sparsity)} of the weights are zero"
+    if sparse.sparsity is None:
+        gained = "The share of zero weights is not known"
+    return f"{gained}{_accuracy_clause(comparisons, rows)}; {_latency_clause(comparisons)}."
+
+
+def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
+    """One device and runtime: both latencies, their ratio with its interval, and the verdict."""
+    threads = wording.plural(found.threads, "thread")
+    where = f"{found.device}, {wording.runtime(found.runtime)}, batch {found.batch}, {threads}"
+    times = [wording.milliseconds(row.latency_ms.get("median")) for row in (sparse, dense)]
+    if found.latency_ratio is None:
+        return f"On {where}: no ratio of latencies, {found.reason}."
+    spread = f"no interval, {found.reason}"
+    if found.latency_ratio_interval is not None:
+        low, high = found.latency_ratio_interval
+        spread = f"95{wording.SPACE}% interval {low:.3f} to {high:.3f}, {found.rounds} rounds"
+    ratio = f"{found.latency_ratio:.3f} times the time ({spread})"
+    return f"On {where}: median {times[0]} against {times[1]} dense, {ratio}: {_conclusion(found, sparse.pattern)}"
+
+
+def statements(sparse: Network | None, dense: Network | None, comparisons: Sequence[Comparison]) -> list[str]:
+    """The findings behind the headline, one sentence or two each."""
+    texts = [_accuracy(found) for found in comparisons[:1]] + [found.sentence for found in comparisons]
+    if sparse is not None:
+        texts += [*_sizes(sparse, dense), *_counts(sparse)]
+    return [text for text in texts if text]
+
+
+def _accuracy_clause(comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
+    for found in comparisons:
+        if found.top1_difference is not None:
+            top1 = _top1(rows, found, found.name)
+            return f" at {wording.percent(top1)} top-1, {_distance(found)}"
+    known = [row.top1 for row in rows if row.name == "sparse" and row.top1 is not None]
+    return f" at {wording.percent(known[0])} top-1" if known else ", with an accuracy that has not been measured"
+
+
+def _top1(rows: Sequence[Row], found: Comparison, name: str) -> float | None:
+    there = (found.device, found.runtime)
+    return next((row.top1 for row in rows if row.name == name and (row.device, row.runtime) == there), None)
+
+
+def _distance(found: Comparison) -> str:
+    """`0.3 points below the dense network`, or as good as it when the difference is nothing."""
+    difference = found.top1_difference or 0.0
+    text = wording.points(abs(difference)).lstrip("+")
+    if text.startswith("0.0"):
+        return "the same as the dense network"
+    return f"{text} {'below' if difference < 0 else 'above'} the dense network"
+
+
+def _latency_clause(comparisons: Sequence[Comparison]) -> str:
+    timed = [found for found in comparisons if found.latency_ratio]
+    if not timed:
+        return "its speed has not been compared with the dense network"
+    faster = sorted((c for c in timed if c.verdict == "faster"), key=lambda c: c.latency_ratio or 1.0)
+    slower = [c for c in timed if c.verdict == "slower"]
+    if faster:
+        others = len(timed) - len(faster)
+        rest = f", but not in the other {wording.plural(others, 'setting')} measured" if others else ""
+        return f"it runs {1 / (faster[0].latency_ratio or 1.0):.2f} times as fast on {_place(faster[0])}{rest}"
+    if slower:
+        worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
+        return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
+    if all(c.runtime in BLIND_TO_ZEROS for c in timed):
+        return f"it is no faster here, because {wording.runtime(timed[0].runtime)} does not use zeros"
+    return f"no difference in speed could be measured on {_place(timed[0]) if len(timed) == 1 else 'any device'}"
+
+
+def _place(found: Comparison) -> str:
+    return f"{found.device} with {wording.runtime(found.runtime)}"
+
+
+def _conclusion(found: Comparison, pattern: str | None) -> str:
+    if found.verdict == "faster":
+        return "the sparse network is faster."
+    if found.verdict == "slower":
+        return "the sparse network is slower."
+    if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense"):
+        return (
+            f"within noise. {wording.runtime(found.runtime)} does not use zeros: "
+            "it multiplies them like any other number, so the sparse network costs what the dense one costs."
+        )
+    return "within noise; no speed-up is claimed."
+
+
+def _accuracy(found: Comparison) -> str:
+    if found.top1_difference is None or found.images is None:
+        return "The difference in accuracy to the dense network is not known."
+    error = found.top1_difference_standard_error or 0.0
+    noise = "within" if abs(found.top1_difference) <= 2 * error else "beyond"
+    return (
+        f"Top-1 differs from the dense network by {wording.points(found.top1_difference, 2)} on {found.images:,} test "
+        f"images, where one image is {100 / found.images:.2f} points and the standard error of the difference is at "
+        f"most {error:.2f} points: {noise} twice that error."
+    )
+
+
+def _sizes(sparse: Network, dense: Network | None) -> list[str]:
+    onnx, nonzero, packed = (sparse.size_bytes.get(key) for key in ("onnx", "nonzero", "compressed"))
+    if onnx is None or packed is None:
+        return []
+    against = dense.size_bytes.get("compressed") if dense else None
+    stored = f"The ONNX file stores its zeros and takes {wording.size(onnx)}; compressed it is {wording.size(packed)}"
+    if against and packed:
+        stored += f" against {wording.size(against)} dense, {against / packed:.1f} times smaller"
+    if nonzero is not None:
+        stored += f"; its non-zero values alone take {wording.size(nonzero)}"
+    return [f"{stored}."]
+
+
+def _counts(sparse: Network) -> list[str]:
+    texts = []
+    if sparse.zeros is not None and sparse.weights and sparse.sparsity_paper is not None:
+        texts.append(
+            f"{sparse.zeros:,} of {sparse.weights:,} prunable weights are zero ({wording.share(sparse.sparsity, 2)}); "
+            f"counted over convolutions, linear layers and batch-norms, as papers do, it is "
+            f"{wording.share(sparse.sparsity_paper, 2)}."
+        )
+    if sparse.macs and sparse.nonzero_macs is not None:
+        texts.append(
+            f"{wording.count(sparse.nonzero_macs)} of {wording.count(sparse.macs)} multiply-adds per image involve a "
+            "non-zero weight: what a runtime that skipped every zero would still have to do."
+        )
+    return texts

@@ -1,0 +1,149 @@
+"""`report.html`: one file with everything in it. No script, no font, nothing fetched; light, dark, phone and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.report import charts, wording
+from edgeprune.report.facts import describe
+from edgeprune.report.records import Comparison, Network, Report
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+STAGES = {"teacher": "Teacher", "dense": "Dense student", "sparse": "Sparse student, retrained"}
+
+
+def render(report: Report) -> bytes:
+    """The report as a self-contained HTML page, UTF-8; every text from the run is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("edgeprune.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["w"] = wording
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        groups=_groups(report),
+        unmeasured=_unmeasured(report),
+        intervals=_intervals(report),
+        bars=[(layer, _markup(charts.bar(layer))) for layer in report.layers if layer.kind != "norm"],
+        norms=[layer for layer in report.layers if layer.kind == "norm"],
+        trainings=_trainings(report),
+        tiles=tiles(report),
+        environment=[(device, describe(facts)) for device, facts in report.environment.items()],
+        remarks=_remarks(report),
+    )
+    return (page + "\n").encode()
+
+
+def tiles(report: Report) -> list[dict[str, str]]:
+    """Four numbers for the top of the page: accuracy, zeros, latency and size, dense against sparse."""
+    networks = {network.name: network for network in report.networks}
+    sparse, dense = networks.get("sparse"), networks.get("dense")
+    found = report.comparisons[0] if report.comparisons else None
+    speed = _latency_tile(report.comparisons)
+    return [_accuracy_tile(report, found), _zeros_tile(sparse), speed, _size_tile(sparse, dense)]
+
+
+def _groups(report: Report) -> list[dict[str, Any]]:
+    """Rows by conditions, each with its plots of dense beside sparse."""
+    groups = []
+    for _, members in groupby(report.rows, key=lambda r: (r.device, r.runtime, r.batch, r.threads)):
+        rows = list(members)
+        shown = [row for row in rows if row.name in ("dense", "sparse") and row.rounds and row.quantiles_ms]
+        groups.append(
+            {
+                "rows": rows,
+                "first": rows[0],
+                "shown": shown,
+                "distribution": _markup(charts.distribution(shown)) if shown else None,
+                "rounds": _markup(charts.rounds(shown)) if shown else None,
+                "slowest": max((row.quantiles_ms[-1] for row in shown), default=None),
+            }
+        )
+    return groups
+
+
+def _unmeasured(report: Report) -> list[Network]:
+    measured = {row.name for row in report.rows}
+    return [network for network in report.networks if network.name not in measured]
+
+
+def _intervals(report: Report) -> list[tuple[Comparison, Markup]]:
+    reach = charts.reach(report.comparisons)
+    return [(found, _markup(charts.interval(found, reach))) for found in report.comparisons]
+
+
+def _trainings(report: Report) -> list[dict[str, Any]]:
+    """The trainings that have a history, with a plot for each quantity they recorded."""
+    kept = {name: epochs for name, epochs in report.histories.items() if epochs}
+    spans = {key: charts.span(kept, key) for key in ("validation_top1", "loss")}
+    return [
+        {
+            "title": STAGES.get(name, name),
+            "plots": [
+                _markup(charts.training(epochs, key, name, span))
+                for key, span in spans.items()
+                if span is not None and any(epoch.get(key) is not None for epoch in epochs)
+            ],
+        }
+        for name, epochs in kept.items()
+    ]
+
+
+def _remarks(report: Report) -> list[tuple[str, str, list[str]]]:
+    """Warnings with the same text once, with all their sources."""
+    merged: dict[tuple[str, str], list[str]] = {}
+    for remark in report.warnings:
+        merged.setdefault((remark.code, remark.message), []).append(remark.source)
+    return [(code, message, sources) for (code, message), sources in merged.items()]
+
+
+def _accuracy_tile(report: Report, found: Comparison | None) -> dict[str, str]:
+    known = [row for row in report.rows if row.name == "sparse" and row.top1 is not None]
+    if not known:
+        return {"name": "Top-1", "value": wording.NONE, "note": "not measured"}
+    note = f"on {wording.plural(known[0].images or 0, 'test image')}"
+    if found is not None and found.top1_difference is not None:
+        note = f"{wording.points(found.top1_difference)} against dense, on {wording.plural(found.images or 0, 'image')}"
+    return {"name": "Top-1", "value": wording.percent(known[0].top1), "note": note}
+
+
+def _zeros_tile(sparse: Network | None) -> dict[str, str]:
+    if sparse is None or sparse.sparsity is None:
+        return {"name": "Zero weights", "value": wording.NONE, "note": "not exported"}
+    note = f"{wording.count(sparse.zeros)} of {wording.count(sparse.weights)} prunable"
+    return {"name": "Zero weights", "value": wording.share(sparse.sparsity), "note": note}
+
+
+def _latency_tile(comparisons: Sequence[Comparison]) -> dict[str, str]:
+    timed = [found for found in comparisons if found.latency_ratio]
+    if not timed:
+        return {"name": "Speed", "value": wording.NONE, "note": "not compared with dense"}
+    best = min(timed, key=lambda c: (c.verdict != "faster", c.latency_ratio or 1.0))
+    where = f"{best.device}, {wording.runtime(best.runtime)}"
+    speed = f"{1 / (best.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
+    return {"name": "Speed", "value": speed, "note": f"{best.verdict}: {where}", "kind": best.verdict.replace(" ", "-")}
+
+
+def _size_tile(sparse: Network | None, dense: Network | None) -> dict[str, str]:
+    packed = sparse.size_bytes.get("compressed") if sparse else None
+    if packed is None:
+        return {"name": "Compressed", "value": wording.NONE, "note": "not exported"}
+    against = dense.size_bytes.get("compressed") if dense else None
+    note = f"{against / packed:.1f} times smaller than dense" if against else "compressed file"
+    return {"name": "Compressed", "value": wording.size(packed), "note": note}
+
+
+def _markup(svg: str) -> Markup:
+    """Mark a drawing as safe: `svg` and `charts` escape every text that they are given."""
+    from markupsafe import Markup
+
+    return Markup(svg)  # noqa: S704

@@ -1,0 +1,108 @@
+"""A run is a folder: where each step writes, what is already done, and who is at work in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgeprune import __version__
+from edgeprune.recipe import Recipe, differences, load, to_toml
+from runtimes.errors import UserError
+from runtimes.files import read_json, sha256, write_json, write_text
+
+FOLDERS = {
+    "teach": "0-teacher",
+    "prune": "1-prune",
+    "retrain": "2-retrain",
+    "export": "3-export",
+    "compile": "4-compile",
+    "measure": "5-measure",
+    "report": "6-report",
+}
+
+# What may differ between two calls on the same folder: where things lie on this machine, not what is computed.
+PLACES = frozenset({"data.dir", "data.download", "weights_dir", "train.hardware", "train.threads"})
+
+
+class RunDir:
+    """The run folder at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, step: str) -> Path:
+        """The folder of a step."""
+        return self.path / FOLDERS[step]
+
+    @property
+    def recipe_path(self) -> Path:
+        """The complete recipe of this run."""
+        return self.path / "recipe.toml"
+
+    def recipe(self, settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of this run, with what the caller states laid over it."""
+        return load(str(self.recipe_path), settings, extra)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; another process at work in it is a `UserError`. A killed one holds nothing."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.path} is in use by another edgeprune", "wait for it, or choose another --out") from None
+            yield
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Write `recipe` into a new folder; in an old one it must be the recipe that is there already."""
+        if self.recipe_path.is_file():
+            told = differences(self.recipe(), recipe, ignore=PLACES)
+            if told:
+                shown = "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "")
+                raise UserError(f"{self.path} is a run of another recipe ({shown})", "choose another --out, or delete the folder")
+            return
+        if any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
+        write_json(self.path / "run.json", _provenance(recipe))
+        write_text(self.recipe_path, to_toml(recipe))
+
+    def done(self, step: str) -> bool:
+        """Whether a step was finished and its files are still what they were."""
+        marker = self[step] / "completed.json"
+        if not marker.is_file():
+            return False
+        outputs = read_json(marker)["outputs"]
+        return all((self[step] / name).is_file() and sha256(self[step] / name) == digest for name, digest in outputs.items())
+
+    def begin(self, step: str, *, fresh: bool) -> Path:
+        """The step's folder, ready to write to; `fresh` empties it first (a step that does not resume inside itself)."""
+        if fresh and self[step].exists():
+            shutil.rmtree(self[step])
+        self[step].mkdir(parents=True, exist_ok=True)
+        return self[step]
+
+    def complete(self, step: str, outputs: list[Path], seconds: float) -> None:
+        """Mark a step as finished, with the hashes of what it wrote; whatever was made from an older result is undone."""
+        names = list(FOLDERS)
+        for later in names[names.index(step) + 1 :]:
+            self.outdate(later)
+        digests = {str(path.relative_to(self[step])): sha256(path) for path in sorted(outputs)}
+        write_json(self[step] / "completed.json", {"step": step, "seconds": round(seconds, 3), "outputs": digests})
+
+    def outdate(self, step: str) -> None:
+        """Take back that a step is finished; its files stay until it is done again."""
+        (self[step] / "completed.json").unlink(missing_ok=True)
+
+
+def _provenance(recipe: Recipe) -> dict[str, object]:
+    command = " ".join(["edgeprune", *sys.argv[1:]])
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"command": command, "version": __version__, "created_at": created, "recipe": json.loads(recipe.model_dump_json())}

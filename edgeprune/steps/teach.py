@@ -1,0 +1,49 @@
+"""0-teacher: the teacher and the dense student, from checkpoints or trained here on the labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune import distill
+from edgeprune.bench import Bench, Role
+from edgeprune.models.checkpoint import save_state
+from edgeprune.optimise import Tick, top1
+from edgeprune.recipe import Objective
+from edgeprune.train import train
+from runtimes.files import write_json
+
+
+def teach(bench: Bench, tick: Tick) -> list[Path]:
+    """Write `teacher` and `dense` (weights and history); what the recipe has none of is left out."""
+    folder = bench.run["teach"]
+    roles: list[tuple[Role, str]] = [("teacher", "teacher")] if bench.recipe.teacher.model else []
+    if bench.recipe.student.holds == "dense":
+        roles.append(("student", "dense"))
+    for role, name in roles:
+        if not (folder / f"{name}.safetensors").is_file():  # written last: where it stands, the network is finished
+            _provide(bench, role, folder / name, tick)
+    return [folder / f"{name}{end}" for _, name in roles for end in (".safetensors", ".history.json")]
+
+
+def _provide(bench: Bench, role: Role, path: Path, tick: Tick) -> None:
+    settings, shared = bench.settings(role), bench.recipe.train
+    checkpoint = path.with_suffix(".checkpoint")
+    if settings.checkpoint:
+        model, history = bench.from_user(role), [{"epoch": 0.0}]
+        history[0]["validation_top1"] = top1(model, bench.validation())
+    else:
+        model = bench.fresh(role)
+        history = train(
+            model,
+            bench.training(role),
+            bench.validation(),
+            distill.criterion_of(Objective(loss="ce"), None),
+            settings,
+            shared,
+            seed=bench.seed(role),
+            checkpoint=checkpoint,
+            on_step=lambda done, total, note: tick(done, total, f"{path.name}, {note}"),
+        )
+    write_json(path.with_suffix(".history.json"), history)
+    save_state(model, path.with_suffix(".safetensors"), {"role": path.name})
+    checkpoint.unlink(missing_ok=True)

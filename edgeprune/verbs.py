@@ -1,0 +1,108 @@
+"""What the command line's verbs do before and after the pipeline: find the recipe, take over a user's own network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeprune.data import DATASETS
+from edgeprune.pipeline import perform, run
+from edgeprune.progress import Progress
+from edgeprune.recipe import Recipe, complete, load, merge
+from edgeprune.rundir import RunDir
+from export.targets import TARGETS
+from runtimes.errors import UserError
+from runtimes.tables import pick
+
+# option of a verb -> where its value stands in a recipe
+_KEYS = {
+    "method": "method",
+    "seed": "seed",
+    "weights_dir": "weights_dir",
+    "data_dir": "data.dir",
+    "sparsity": "prune.sparsity",
+    "pattern": "prune.pattern",
+    "model": "student.model",
+    "checkpoint": "student.checkpoint",
+    "teacher_model": "teacher.model",
+    "teacher_checkpoint": "teacher.checkpoint",
+    "target": "export.target",
+    "holds": "student.holds",
+}
+
+
+def partial_recipe(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that these options of a verb state. `data` is a name, a folder of images or an .npz file."""
+    stated: dict[str, Any] = {}
+    for option, value in options.items():
+        if option == "data":
+            stated = merge(stated, {"data": _data(str(value))})
+            continue
+        for key in reversed(_KEYS[option].split(".")):
+            value = {key: value}
+        stated = merge(stated, value)
+    return stated
+
+
+def _data(value: str) -> dict[str, str]:
+    if value in DATASETS or not Path(value).exists():
+        return {"name": value}
+    return {"name": "npz" if value.endswith(".npz") else "imagefolder", "dir": value}
+
+
+def read(recipe: str | None, given: Mapping[str, Any], settings: list[str], out: Path | None) -> tuple[Recipe, Path]:
+    """The recipe and the run folder that a verb was called for: a run folder's own, a named one, or options alone."""
+    if recipe is not None and Path(recipe).is_dir():
+        return opened(Path(recipe)).recipe(settings, given), out or Path(recipe)
+    if recipe is None and "data" not in given and not any(setting.startswith("data.name") for setting in settings):
+        raise UserError("no recipe and no data set were given", "name one of them: --data NAME_OR_FOLDER, or a recipe")
+    chosen = load(recipe, settings, given) if recipe is not None else complete({}, settings, given)
+    return chosen, out or Path("runs") / chosen.name
+
+
+def opened(folder: Path) -> RunDir:
+    """The run folder that a person named; `UserError` where it is none."""
+    rundir = RunDir(folder)
+    if not rundir.recipe_path.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no recipe.toml", "name a folder that `edgeprune run` made")
+    return rundir
+
+
+def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> list[Path]:
+    """Run the pipeline up to `until` and return what its last step wrote for people to look at."""
+    rundir = run(recipe, folder, progress, until=until)
+    shown = (".html", ".md", ".onnx", ".safetensors")
+    return sorted(path for path in rundir[until].iterdir() if path.suffix in shown or path.name == "bundle")
+
+
+def export_run(folder: Path, target: str | None, progress: Progress) -> list[Path]:
+    """Export a run anew: for its own target in place, for another one into `3-export/<target>`."""
+    rundir = opened(folder)
+    recipe = rundir.recipe()
+    run(recipe, folder, progress, until="retrain")
+    chosen = pick(TARGETS, target or recipe.export.target, "target")
+    with rundir.locked(), progress.step(f"export for {chosen.name}", 1, 1) as shown:
+        if chosen.name == recipe.export.target:
+            perform("export", recipe, rundir, shown.tick)
+            return sorted(rundir["export"].glob("*.onnx"))
+        from edgeprune.bench import Bench
+        from edgeprune.steps.export import export_for
+
+        return export_for(Bench(recipe, rundir), chosen, rundir["export"] / chosen.name, shown.tick)
+
+
+def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], progress: Progress) -> list[Path]:
+    """Measure a run on each of `devices` and return the measurements' files; older ones stay beside them."""
+    recipe = opened(folder).recipe()
+    rundir = run(recipe, folder, progress, until="compile")
+    from edgeprune.bench import Bench
+    from edgeprune.steps.measure import measure_with
+
+    written: list[Path] = []
+    with rundir.locked():
+        for number, name in enumerate(devices, start=1):
+            with progress.step(f"measure on {name}", number, len(devices)) as shown:
+                written += measure_with(Bench(recipe, rundir), name, asked, shown.tick)
+        rundir.outdate("report")
+    return written

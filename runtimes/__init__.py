@@ -1,0 +1,9 @@
+"""What reaches a device: files become an engine, an engine gives answers and timings.
+
+Runs on the device's own Python (3.8 or newer) with numpy and one runtime. Nothing here imports anything else.
+"""
+
+RUNTIMES = {
+    "null": "runtimes.null",  # answers nothing: what it measures is the harness
+    "ort": "runtimes.ort",  # ONNX Runtime, CPU
+}

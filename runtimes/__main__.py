@@ -1,0 +1,119 @@
+"""`python3 -m runtimes measure BUNDLE` and `python3 -m runtimes probe`: all that ever happens on a device.
+
+The last line of standard output is JSON; standard error is for people. Exit code 2 is something the user can put
+right, told in two lines.
+"""
+
+import argparse
+import importlib.util
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, Dict, List, Optional
+
+from runtimes import RUNTIMES
+from runtimes.errors import UserError
+from runtimes.tables import resolve
+
+_OVERRIDES = ("protocol", "batch", "threads", "rounds")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one command; the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    arguments = _parser().parse_args(argv)
+    try:
+        _check_numpy()
+        print(json.dumps(_measure(arguments) if arguments.command == "measure" else _probe()))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _leave(number: int, frame: Optional[FrameType]) -> None:
+    """A signal that ends the process unwinds it first, so that the workers end too."""
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m runtimes", description="Measure a bundle on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    measure = commands.add_parser("measure", help="time the networks of a bundle and write what they answer")
+    measure.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder with manifest.json")
+    measure.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results in the bundle)")
+    measure.add_argument(
+        "--runtime", action="append", default=[], metavar="NAME", help="may be repeated; default: the bundle's"
+    )
+    measure.add_argument("--network", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
+    measure.add_argument("--protocol", metavar="NAME", help="quick or standard; default: the bundle's workload")
+    for name in ("batch", "threads", "rounds"):
+        measure.add_argument("--" + name, type=int, metavar="N", help="default: the bundle's workload")
+    measure.add_argument("--timeout", type=float, metavar="S", help="seconds of silence after which an engine hangs")
+    measure.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="handed to the runtime")
+    measure.add_argument("--no-accuracy", action="store_true", help="time only: do not write what the networks answer")
+    commands.add_parser("probe", help="say what this machine is and which runtimes it has")
+    return parser
+
+
+def _measure(arguments: argparse.Namespace) -> Dict[str, Any]:
+    from runtimes.bundle import read_bundle
+    from runtimes.measure import measure
+
+    bundle = read_bundle(arguments.bundle)
+    workload = bundle.workload.changed(**_overrides(arguments, bundle.workload.options))
+    out = arguments.out or bundle.root / "results"
+    measured = measure(bundle, out, arguments.runtime, arguments.network, workload, _say)
+    outputs = [measurement.outputs["file"] for measurement in measured.values() if measurement.outputs]
+    return {"measurements": list(measured), "outputs": outputs, "out": str(out), "bundle": bundle.id}
+
+
+def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
+    given = {name: getattr(arguments, name) for name in _OVERRIDES}
+    given["timeout_s"] = arguments.timeout
+    changed = {name: value for name, value in given.items() if value is not None}
+    if arguments.no_accuracy:
+        changed["accuracy"] = False
+    if arguments.option:
+        changed["options"] = {**options, **dict(map(_option, arguments.option))}
+    return changed
+
+
+def _option(text: str) -> List[str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UserError("--option {} is not NAME=VALUE".format(text), "for example: --option busy_us=1000")
+    return [name, value]
+
+
+def _probe() -> Dict[str, Any]:
+    from runtimes import sampler
+
+    runtimes = {}
+    for name, address in RUNTIMES.items():
+        module = resolve(address)
+        lacks = module.missing()
+        runtimes[name] = {"version": None if lacks else module.version(), "missing": lacks}
+    return {"facts": sampler.facts(), "runtimes": runtimes}
+
+
+def _check_numpy() -> None:
+    if importlib.util.find_spec("numpy") is None:
+        raise UserError(
+            "numpy is not installed for {}".format(sys.executable),
+            "run `{} -m pip install numpy`".format(sys.executable),
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What a runtime is: a module with `load`, `missing` and `version`, named by one line in `runtimes.RUNTIMES`."""
+
+from pathlib import Path
+from typing import Mapping, Optional, Protocol
+
+import numpy as np
+
+
+class Engine(Protocol):
+    """A network ready to answer. Everything that can be done once is done before `run` is called."""
+
+    engine_bytes: Optional[int]  # held by the weights and the plan; None where the runtime does not say
+    context_bytes: Optional[int]  # held by the activations and the workspace; None where the runtime does not say
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """The logits, float32 (N, classes), of `batch`, float32 (N, C, H, W), contiguous.
+
+        No classes, shape (..., 0), says that this runtime answers nothing and is not to be scored.
+        """
+
+    def close(self) -> None:
+        """Give back what the engine holds; it is not used afterwards."""
+
+
+class Runtime(Protocol):
+    """The functions of a runtime's module. Its library is imported inside them, never when the module is imported."""
+
+    def load(self, path: Path, options: Mapping[str, str]) -> Engine:
+        """An engine from the file at `path`; a file it cannot use is a `UserError`.
+
+        `options` holds `threads`, and whatever the workload's options say.
+        """
+
+    def missing(self) -> Optional[str]:
+        """None where the runtime can be used; else one line: why not, and the exact command that installs it."""
+
+    def version(self) -> str:
+        """The version of the runtime's library; it is only asked where nothing is missing."""

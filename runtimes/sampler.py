@@ -1,0 +1,242 @@
+"""What the machine says about itself, from /proc and /sys. It never fails: what cannot be read is None with a reason.
+
+A parser is a pure function of a file's text; `root` is where the file system starts, so that captured trees are read
+the same way.
+"""
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+ROOT = Path("/")
+_CPUS = "sys/devices/system/cpu"
+_MOST_CLOCKS = 8  # reading one can take milliseconds on a board, and eight tell the story
+
+
+class Reading(NamedTuple):
+    """A value, or None and the reason why there is none."""
+
+    value: Any
+    reason: Optional[str] = None
+
+
+class Sample(NamedTuple):
+    """What changes from second to second."""
+
+    at_s: float  # time.monotonic
+    busy_s: Reading  # CPU seconds of all cores since boot, whoever used them
+    clock_mhz: Reading  # of the fastest core this process may use
+
+
+# Parsers ---------------------------------------------------------------------------------------------------------
+
+
+def parse_cpuinfo(text: str) -> Dict[str, List[str]]:
+    """/proc/cpuinfo: key -> its values, one for each processor that has it."""
+    found: Dict[str, List[str]] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and value.strip():
+            found.setdefault(key.strip(), []).append(value.strip())
+    return found
+
+
+def parse_sizes(text: str) -> Dict[str, int]:
+    """/proc/meminfo or /proc/<pid>/status: the lines that carry kB, key -> bytes."""
+    lines = re.findall(r"^(\w+(?:\(\w+\))?):\s+(\d+) kB$", text, re.MULTILINE)
+    return {key: int(kilobytes) * 1024 for key, kilobytes in lines}
+
+
+def parse_busy_ticks(text: str) -> Optional[int]:
+    """/proc/stat: clock ticks in which some processor had work (all but idle and iowait); None where it has no count.
+
+    Guest time is left out: it is counted in user time already. Stolen time is work: somebody else's.
+    """
+    line = re.search(r"^cpu +([\d ]+)$", text, re.MULTILINE)
+    ticks = [int(field) for field in line.group(1).split()] if line else []
+    if len(ticks) < 4 or not any(ticks):
+        return None
+    return sum(ticks[:8]) - sum(ticks[3:5])
+
+
+def parse_load_average(text: str) -> Optional[List[float]]:
+    """/proc/loadavg: runnable tasks over 1, 5 and 15 minutes."""
+    found = re.match(r"([\d.]+) ([\d.]+) ([\d.]+) ", text)
+    return [float(field) for field in found.groups()] if found else None
+
+
+def parse_cpu_list(text: str) -> List[int]:
+    """A kernel CPU list such as `0-3,6`: [0, 1, 2, 3, 6]."""
+    cpus: List[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def parse_number(text: str) -> Optional[int]:
+    """A file that holds one whole number, decimal or 0x hexadecimal."""
+    found = re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)", text.strip())
+    return int(text, 0 if "x" in text else 10) if found else None
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(path: str, parse: Callable[[str], Any] = str.strip, root: Path = ROOT) -> Reading:
+    """What `parse` makes of the file at `path` under `root`."""
+    try:
+        text = (root / path).read_bytes().decode("utf-8", "replace").replace("\0", " ")
+        value = parse(text)
+    except OSError as error:
+        return Reading(None, "/{}: {}".format(path, os.strerror(error.errno or 0)))
+    except ValueError:
+        value = None
+    return Reading(value) if value not in (None, "") else Reading(None, "/{}: not in a known form".format(path))
+
+
+def sample(root: Path = ROOT) -> Sample:
+    """One reading of what changes from second to second."""
+    ticks = read("proc/stat", parse_busy_ticks, root)
+    busy = Reading(ticks.value / os.sysconf("SC_CLK_TCK")) if ticks.value is not None else ticks
+    clocks = clocks_mhz(root)
+    return Sample(time.monotonic(), busy, Reading(max(clocks.value)) if clocks.value else clocks)
+
+
+def clocks_mhz(root: Path = ROOT) -> Reading:
+    """The clock of each core this process may use, at most eight of them, in MHz."""
+    files = ["{}/cpu{}/cpufreq/scaling_cur_freq".format(_CPUS, cpu) for cpu in affinity().value or []]
+    khz = [read(name, parse_number, root).value for name in files[:_MOST_CLOCKS]]
+    if khz and None not in khz:
+        return Reading([value / 1000 for value in khz])
+    found = read("proc/cpuinfo", _printed_clocks, root)
+    return found if found.value else Reading(None, "neither cpufreq in /sys nor 'cpu MHz' in /proc/cpuinfo")
+
+
+def _printed_clocks(text: str) -> Optional[List[float]]:
+    return [float(mhz) for mhz in parse_cpuinfo(text).get("cpu MHz", [])] or None
+
+
+def temperatures_mc(root: Path = ROOT) -> Reading:
+    """The thermal zones that can be read: name -> thousandths of a degree Celsius."""
+    zones: Dict[str, int] = {}
+    for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        place = str(folder.relative_to(root))
+        name, value = read(place + "/type", root=root).value, read(place + "/temp", parse_number, root).value
+        if value is not None:  # a zone whose sensor is switched off answers with an error
+            zones[name if name and name not in zones else folder.name] = value
+    return Reading(zones) if zones else Reading(None, "/sys/class/thermal: no zone that can be read")
+
+
+def throttling(root: Path = ROOT) -> Reading:
+    """Marks that grow or change when the machine slows itself down: name -> number.
+
+    `core_throttle_count` adds up over the cores (x86); `get_throttled` is the Raspberry Pi firmware's bit field.
+    """
+    marks: Dict[str, int] = {}
+    counts = [
+        read(str(path.relative_to(root)), parse_number, root).value
+        for path in (root / _CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    ]
+    if any(count is not None for count in counts):
+        marks["core_throttle_count"] = sum(count or 0 for count in counts)
+    firmware = read("sys/devices/platform/soc/soc:firmware/get_throttled", _hexadecimal, root)
+    if firmware.value is not None:
+        marks["get_throttled"] = firmware.value
+    return Reading(marks) if marks else Reading(None, "no thermal_throttle count and no get_throttled in /sys")
+
+
+def _hexadecimal(text: str) -> int:
+    return int(text, 16)
+
+
+def affinity() -> Reading:
+    """The processors this process may run on."""
+    try:
+        return Reading(sorted(os.sched_getaffinity(0)))
+    except (AttributeError, OSError):
+        return Reading(None, "this system does not tell a process's processors")
+
+
+def cpu_model(root: Path = ROOT) -> Reading:
+    """The processor's name; ARM kernels do not print one, then the board's stands in for it."""
+    printed = read("proc/cpuinfo", parse_cpuinfo, root).value or {}
+    names = [printed[key][0] for key in ("model name", "Model", "Hardware") if key in printed]
+    board = read("proc/device-tree/model", root=root)
+    if names or board.value:
+        return Reading(names[0]) if names else board
+    return Reading(None, "neither /proc/cpuinfo nor the device tree names it")
+
+
+def memory(root: Path = ROOT) -> Mapping[str, int]:
+    """/proc/meminfo in bytes; empty where there is none."""
+    found: Mapping[str, int] = read("proc/meminfo", parse_sizes, root).value or {}
+    return found
+
+
+def own_memory(root: Path = ROOT) -> Mapping[str, int]:
+    """/proc/self/status in bytes (VmHWM, VmRSS, ...); empty where there is none."""
+    found: Mapping[str, int] = read("proc/self/status", parse_sizes, root).value or {}
+    return found
+
+
+# Facts -----------------------------------------------------------------------------------------------------------
+
+
+def _constant(root: Path) -> Dict[str, Reading]:
+    total = memory(root).get("MemTotal")
+    return {
+        "os": Reading(_os_name(root)),
+        "kernel": Reading(platform.release()),
+        "machine": Reading(platform.machine()),
+        "python": Reading(platform.python_version()),
+        "numpy": Reading(np.__version__),
+        "board": read("proc/device-tree/model", root=root),
+        "cpu_model": cpu_model(root),
+        "cores": Reading(os.cpu_count()),
+        "affinity": affinity(),
+        "governor": read(_CPUS + "/cpu0/cpufreq/scaling_governor", root=root),
+        "memory_total_bytes": Reading(total) if total else Reading(None, "/proc/meminfo: no MemTotal"),
+    }
+
+
+def _os_name(root: Path) -> str:
+    release = read("etc/os-release", root=root).value or ""
+    named = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', release, re.MULTILINE)
+    return named.group(1) if named else platform.system()
+
+
+def changing(root: Path = ROOT) -> Dict[str, Reading]:
+    """The facts that are read before and after a measurement."""
+    return {
+        "clocks_mhz": clocks_mhz(root),
+        "load_average": read("proc/loadavg", parse_load_average, root),
+        "temperature_mc": temperatures_mc(root),
+        "throttling": throttling(root),
+    }
+
+
+def facts(before: Optional[Mapping[str, Reading]] = None, root: Path = ROOT) -> Dict[str, Any]:
+    """Everything about this machine; where `before` is given, the changing facts are `{"before": ..., "after": ...}`.
+
+    `reasons` says for each None why it is one, by the name of the fact.
+    """
+    after = changing(root)
+    readings = _constant(root)
+    plain, reasons = _split({**readings, **(after if before is None else {})})
+    for name, earlier in (before or {}).items():
+        plain[name] = {"before": earlier.value, "after": after[name].value}
+        reason = earlier.reason or after[name].reason
+        if reason:
+            reasons[name] = reason
+    return {**plain, "reasons": reasons}
+
+
+def _split(readings: Mapping[str, Reading]) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    values = {name: reading.value for name, reading in readings.items()}
+    return values, {name: reading.reason for name, reading in readings.items() if reading.reason}

@@ -1,0 +1,217 @@
+"""One engine in one process: `python3 -m runtimes.worker`, started by `runtimes.measure` and by nobody else.
+
+It reads one JSON object a line from its standard input and answers with one on what was its standard output. Between
+two commands it is blocked in that read, so that it takes nothing from the engine that is being timed.
+
+The first line is the job: {"runtime", "file", "images": [...], "preprocess", "workload"}. The others are
+{"do": "load" | "round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]}, and before
+that any number of {"at": done} so that a long command is seen to be alive. Anything else ends the process, with a
+traceback on standard error.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from runtimes import RUNTIMES, sampler
+from runtimes.errors import UserError
+from runtimes.files import replacing, sha256
+from runtimes.inputs import batches, timed_batches
+from runtimes.null import Idle
+from runtimes.protocol import Engine, Runtime
+from runtimes.records import Workload
+from runtimes.tables import pick, resolve
+from runtimes.timing import time_calls
+
+_SETTLE = 0.1  # of a round passes before it is timed
+_OVERHEAD_SAMPLES = 2000
+_LONGEST = 5  # a round may last this many times `round_s` to get its samples
+_MIB = float(1 << 20)
+
+
+class Session:
+    """The commands, one method each, and the engine they share."""
+
+    def __init__(self, job: Mapping[str, Any], say: Callable[[Dict[str, Any]], None]) -> None:
+        self._say = say
+        self._file = Path(job["file"])
+        self._images = [Path(name) for name in job["images"]]
+        self._preprocess = job["preprocess"]
+        self._workload = Workload.from_json(job["workload"])
+        self._runtime = _usable(job["runtime"])
+        self._inputs = timed_batches(self._images, self._workload.batch, self._preprocess)
+        self._engine: Optional[Engine] = None
+        self._calls = 0
+
+    def version(self) -> Dict[str, Any]:
+        """What the runtime calls itself."""
+        return {"runtime_version": self._runtime.version()}
+
+    def load(self) -> Dict[str, Any]:
+        """Load the engine, answer once, warm up, and time an empty engine in the same loop."""
+        baseline, available = sampler.own_memory().get("VmRSS"), sampler.memory().get("MemAvailable")
+        options = {**self._workload.options, "threads": str(self._workload.threads)}
+        begin = time.perf_counter_ns()
+        self._engine = self._runtime.load(self._file, options)
+        loaded = time.perf_counter_ns()
+        answer = self._engine.run(self._inputs[0])
+        answered = time.perf_counter_ns()
+        _check_answer(answer, self._inputs[0])
+        time_calls(self._engine.run, self._inputs, lambda n, seconds: seconds < self._workload.warmup_s)
+        empty = time_calls(Idle().run, self._inputs, lambda n, seconds: n < _OVERHEAD_SAMPLES, settle_s=0.005)
+        return {
+            "load_ms": (loaded - begin) / 1e6,
+            "first_inference_ms": (answered - loaded) / 1e6,
+            "harness_overhead_ns": float(np.median(empty)),
+            "classes": int(answer.shape[-1]),
+            "memory_mb": _memory(self._engine, baseline, available),
+        }
+
+    def round(self) -> Dict[str, Any]:
+        """Time one round: latencies in nanoseconds, and the processor time that it took this process."""
+        engine, work = self._loaded(), self._workload
+        share = -(-work.min_samples // work.rounds)
+        most = max(1, work.max_samples // work.rounds)
+        begin = time.process_time()
+
+        def more(n: int, seconds: float) -> bool:
+            if n == 0:
+                return True
+            return n < most and (seconds < work.round_s or (n < share and seconds < _LONGEST * work.round_s))
+
+        samples = time_calls(engine.run, self._inputs, more, self._calls, settle_s=_SETTLE * work.round_s)
+        self._calls += len(samples)
+        return {"latency_ns": samples, "cpu_s": time.process_time() - begin, "peak_rss": _peak_rss()}
+
+    def answer(self, path: str, n: int, classes: int) -> Dict[str, Any]:
+        """Run all `n` images through the engine and write its logits, float32 (n, classes), to the .npy at `path`."""
+        engine, done, odd = self._loaded(), 0, 0
+        head = {"descr": "<f4", "fortran_order": False, "shape": (n, classes)}
+        with replacing(Path(path)) as temporary, open(str(temporary), "wb") as file:
+            np.lib.format.write_array_header_1_0(file, head)
+            for batch in batches(self._images, self._workload.accuracy_batch, self._preprocess):
+                logits = engine.run(batch)
+                _check_answer(logits, batch, classes)
+                odd += int((~np.isfinite(logits)).sum())
+                file.write(np.ascontiguousarray(logits, dtype="<f4").tobytes())
+                done += len(batch)
+                self._say({"at": done})
+            if done != n:
+                raise UserError(
+                    "the bundle holds {} images where its manifest says {}".format(done, n), "copy it again"
+                )
+        return {"n": n, "classes": classes, "sha256": sha256(Path(path)), "non_finite": odd}
+
+    def close(self) -> None:
+        """Close the engine, if there is one."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("a command came before `load`")
+        return self._engine
+
+
+def _usable(name: str) -> Runtime:
+    runtime: Runtime = resolve(pick(RUNTIMES, name, "runtime"))
+    lacks = runtime.missing()
+    if lacks:
+        raise UserError("the runtime '{}' cannot run here".format(name), lacks)
+    return runtime
+
+
+def _check_answer(answer: np.ndarray, batch: np.ndarray, classes: Optional[int] = None) -> None:
+    answers_nothing = classes is None and answer.ndim == 2 and answer.shape[1] == 0
+    if answers_nothing or (answer.shape == (len(batch), classes or answer.shape[-1]) and answer.ndim == 2):
+        return
+    raise UserError(
+        "the network answers {} images with an array of shape {}".format(len(batch), answer.shape),
+        "a classifier's logits are expected: one row for each image, one column for each class",
+    )
+
+
+def _memory(engine: Engine, baseline: Optional[int], available: Optional[int]) -> Dict[str, Any]:
+    """MiB of this process and of its engine once it is warm; what is not known is None with a reason.
+
+    `available_delta` is how much less memory the whole machine had to give than before the load, so it also counts
+    what a driver holds for the engine, and what anybody else took or freed in the meantime.
+    """
+    now = sampler.memory().get("MemAvailable")
+    measured: Dict[str, Tuple[Optional[int], str]] = {
+        "peak_rss": (_peak_rss(), "neither VmHWM nor ru_maxrss"),
+        "resident": (sampler.own_memory().get("VmRSS"), "no VmRSS in /proc/self/status"),
+        "baseline": (baseline, "no VmRSS in /proc/self/status"),
+        "available_delta": (available - now if available and now else None, "no MemAvailable in /proc/meminfo"),
+        "engine": (engine.engine_bytes, "the runtime does not say"),
+        "context": (engine.context_bytes, "the runtime does not say"),
+    }
+    sizes: Dict[str, Any] = {name: None if size is None else size / _MIB for name, (size, _) in measured.items()}
+    sizes["reasons"] = {name: reason for name, (size, reason) in measured.items() if size is None}
+    return sizes
+
+
+def _peak_rss() -> Optional[int]:
+    """Bytes. VmHWM first: ru_maxrss starts at what the parent held when it forked."""
+    peak = sampler.own_memory().get("VmHWM")
+    if peak is not None:
+        return peak
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _private_channel() -> Tuple[IO[str], IO[str]]:
+    """The pipes to the coordinator, moved away from 0 and 1: what a library prints goes to standard error."""
+    commands, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    silence = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(silence, 0)
+    os.close(silence)
+    os.dup2(2, 1)
+    return commands, answers
+
+
+def _end_with_the_coordinator() -> None:
+    """Ask Linux to kill this process with its parent; elsewhere the end of its input does, one command later."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator's to handle
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def serve(commands: IO[str], answers: IO[str]) -> None:
+    """Take the job, then commands until there are no more."""
+
+    def say(content: Dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    session: Optional[Session] = None
+    for line in iter(commands.readline, ""):
+        request = json.loads(line)
+        try:
+            if session is None:
+                session = Session(request, say)
+                say({"ok": session.version()})
+            else:
+                known: Dict[str, Callable[..., Dict[str, Any]]]
+                known = {"load": session.load, "round": session.round, "answer": session.answer}
+                say({"ok": known[request.pop("do")](**request)})
+        except UserError as error:
+            say({"error": [error.message, error.hint]})
+    if session is not None:
+        session.close()
+
+
+if __name__ == "__main__":
+    _end_with_the_coordinator()
+    serve(*_private_channel())

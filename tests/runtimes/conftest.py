@@ -1,0 +1,65 @@
+"""A classifier small enough to check by hand, and bundles that hold it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+from export.bundle import NetworkFile, write_bundle
+from runtimes.records import Workload
+
+PREPROCESS = {"scale": 0.0625, "mean": [0.5], "std": [0.25]}
+QUICK = Workload(warmup_s=0.01, rounds=3, round_s=0.02, min_samples=6, accuracy_batch=16, timeout_s=60)
+WEIGHTS = {
+    name: np.random.default_rng(seed).normal(size=(64, 10)).astype(np.float32)
+    for seed, name in enumerate(("dense", "sparse"))
+}
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """50 images, uint8 (50, 8, 8, 1): no multiple of the batches they are run in."""
+    return np.random.default_rng(7).integers(0, 17, size=(50, 8, 8, 1), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory) -> dict[str, Path]:
+    """logits = flatten(input) @ W, opset 17, IR 8: the networks "dense" and "sparse"."""
+    folder = tmp_path_factory.mktemp("tiny")
+    paths = {"dense": folder / "dense.onnx", "sparse": folder / "model.onnx"}
+    for name, path in paths.items():
+        nodes = [
+            helper.make_node("Flatten", ["input"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+        ]
+        inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 1, 8, 8])]
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])]
+        graph = helper.make_graph(nodes, "tiny", inputs, outputs, [numpy_helper.from_array(WEIGHTS[name], "weight")])
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def pristine_bundle(tmp_path_factory, tiny_onnx, images) -> Path:
+    """A bundle that no test may change."""
+    folder = tmp_path_factory.mktemp("pristine") / "bundle"
+    networks = {name: NetworkFile(path) for name, path in tiny_onnx.items()}
+    write_bundle(
+        folder,
+        name="tiny",
+        networks=networks,
+        images=[images],
+        preprocess=PREPROCESS,
+        runtimes=["ort"],
+        workload=QUICK,
+    )
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path, pristine_bundle) -> Path:
+    """A bundle of the test's own."""
+    shutil.copytree(pristine_bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"

@@ -1,0 +1,137 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtimes.errors import UserError
+from runtimes.records import PROTOCOLS, Doubt, Measurement, Workload
+
+MEASUREMENT = Measurement(
+    name="sparse",
+    runtime="ort",
+    runtime_version="1.19.2",
+    device=None,
+    precision="fp32",
+    batch=1,
+    threads=1,
+    protocol="quick",
+    workload=Workload().to_json(),
+    n=3,
+    latency_ns=[[10, 20], [30]],
+    latency_ms={"median": 2e-5, "p90": 3e-5, "p99": 3e-5, "mean": 2e-5, "min": 1e-5, "max": 3e-5},
+    throughput_ips=5e7,
+    load_ms=1.0,
+    first_inference_ms=2.0,
+    memory_mb={"peak_rss": 60.5, "engine": None, "reasons": {"engine": "the runtime does not say"}},
+    facts={"cores": 2, "affinity": [0, 1], "load_average": {"before": [0.1, 0.2, 0.3], "after": None}},
+    power_mw=None,
+    harness_overhead_ns=120.0,
+    warnings=[Doubt("drift", "it moved")],
+    outputs={"file": "logits-ort-sparse.npy", "n": 360, "classes": 10, "sha256": "ab"},
+    network_sha256="cd",
+    bundle="7f3ac1",
+    argv=["python3", "-m", "runtimes"],
+    started_at="2026-01-01T00:00:00+00:00",
+    reasons={"power_mw": "no rail"},
+)
+OPTIONAL = {"device", "power_mw", "outputs", "top1", "images", "reasons"}
+
+
+def test_a_measurement_survives_the_file(tmp_path):
+    scored = replace(MEASUREMENT, device="local", top1=97.5, images=360)
+    scored.write(tmp_path / "ort-sparse.json")
+    assert Measurement.read(tmp_path / "ort-sparse.json") == scored
+
+
+def test_the_document_keeps_raw_latencies_one_round_a_line(tmp_path):
+    MEASUREMENT.write(tmp_path / "m.json")
+    text = (tmp_path / "m.json").read_text()
+    assert "[10, 20],\n" in text
+    assert json.loads(text) == json.loads(json.dumps(MEASUREMENT.to_json()))
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(Measurement) if entry.name not in OPTIONAL])
+@pytest.mark.parametrize("damage", ["missing", "other"])
+def test_damaged_content_is_a_user_error(name, damage):
+    document = MEASUREMENT.to_json()
+    document[name] = object()
+    if damage == "missing":
+        del document[name]
+    with pytest.raises(UserError, match=f"m.json: not a measurement: {name}"):
+        Measurement.from_json(document, "m.json")
+
+
+@pytest.mark.parametrize(
+    "content", [None, [], {}, "text", {"kind": "edgeprune.report"}, MEASUREMENT.to_json() | {"n": 4}]
+)
+def test_something_else_is_a_user_error(content):
+    with pytest.raises(UserError, match="not a measurement"):
+        Measurement.from_json(content)
+
+
+def test_another_schema_version_is_named():
+    with pytest.raises(UserError, match="schema_version 2"):
+        Measurement.from_json(MEASUREMENT.to_json() | {"schema_version": 2})
+
+
+def test_a_truncated_file_is_a_user_error(tmp_path):
+    MEASUREMENT.write(tmp_path / "m.json")
+    (tmp_path / "m.json").write_text((tmp_path / "m.json").read_text()[:200])
+    with pytest.raises(UserError, match=r"m\.json is not JSON"):
+        Measurement.read(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_protocol_survives_json(protocol):
+    assert Workload.from_json(json.loads(json.dumps(PROTOCOLS[protocol].to_json()))) == PROTOCOLS[protocol]
+    assert PROTOCOLS[protocol].protocol == protocol
+
+
+def test_a_protocol_changes_durations_and_leaves_the_rest():
+    mine = Workload(batch=8, threads=2, accuracy=False, rounds=3)
+    assert mine.changed(protocol="standard") == replace(PROTOCOLS["standard"], batch=8, threads=2, accuracy=False)
+    assert mine.changed(protocol="standard", rounds=2).rounds == 2
+
+
+def test_quick_is_quick():
+    """Four networks of 1 ms: the rounds, their settling and the warm-up take well under 20 s."""
+    quick = PROTOCOLS["quick"]
+    seconds = 4 * (quick.warmup_s + quick.rounds * quick.round_s * 1.1)
+    assert seconds < 10
+    assert quick.rounds * quick.round_s / 0.001 >= quick.min_samples
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch": 0},
+        {"batch": True},
+        {"rounds": 1.5},
+        {"round_s": -1},
+        {"timeout_s": 0},
+        {"accuracy": 1},
+        {"max_samples": 1},
+    ],
+)
+def test_a_value_out_of_range_is_a_user_error(change):
+    with pytest.raises(UserError, match=f"workload: {next(iter(change))} is"):
+        Workload().changed(**change)
+
+
+def test_an_unknown_field_or_protocol_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'threads'"):
+        Workload.from_json({"thread": 2})
+    with pytest.raises(UserError, match="did you mean 'quick'"):
+        Workload().changed(protocol="quik")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_no_content_makes_anything_but_a_user_error(content):
+    with pytest.raises(UserError):
+        Measurement.from_json(content)
