@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ _FLAGS = {
     "rounds": "--rounds",
     "timeout_s": "--timeout",
 }
+_THERE = "results-on-the-way"  # not `results`, which is where a person's own measurements go
 _REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
 
 OnProgress = Callable[[str, int, int], None]
@@ -59,14 +59,19 @@ def measure_on(
     options += [part for name in networks for part in ("--network", name)]
     place = device.push(bundle)
     command = [device.python, "-m", "runtimes", "measure", ".", *options]
-    out = str(PurePosixPath(place) / f"results-{secrets.token_hex(3)}")  # nobody else's, and gone afterwards
+    out = str(PurePosixPath(place) / _THERE)
+    _remove(device, out, place)  # of a run that was killed
     try:
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
         if finished.code:
             raise _failed(device, finished, device.by_hand(command, place))
         return _bring_back(device, out, _answer(finished), results)
     finally:
-        device.run([device.python, "-c", _REMOVE, out], place)
+        _remove(device, out, place)
+
+
+def _remove(device: Device, folder: str, place: str) -> None:
+    device.run([device.python, "-c", _REMOVE, folder], place)
 
 
 def _progress_reader(on_progress: OnProgress | None) -> Callable[[str], None]:

@@ -77,7 +77,9 @@ class Bench:
         """The network of a role with the recipe's checkpoint in it."""
         model = self.fresh(role)
         folders = [Path(place) for place in (self.recipe.weights_dir, os.environ.get("EDGEPRUNE_WEIGHTS", "")) if place]
-        load_checkpoint(model, find_checkpoint(self.settings(role).checkpoint, folders), what=f"the {role}'s checkpoint")
+        load_checkpoint(
+            model, find_checkpoint(self.settings(role).checkpoint, folders), what=f"the {role}'s checkpoint"
+        )
         return model
 
     def saved(self, role: Role, path: Path) -> nn.Module:
@@ -96,7 +98,7 @@ class Bench:
         if not own.is_file() and not dense.is_file():
             raise UserError(
                 "there is no teacher: the run has none of its own and no dense student",
-                "name one (--teacher-model, --teacher-checkpoint), or retrain on labels: --set retrain.objective.loss=ce",
+                "name one (--teacher-model, --teacher-checkpoint), or learn from labels: --set retrain.objective.loss=ce",
             )
         return self.saved("teacher", own) if own.is_file() else self.dense()
 

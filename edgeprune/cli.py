@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from edgeprune import __version__
 from runtimes.errors import UserError
-
-if TYPE_CHECKING:
-    from edgeprune.recipe import Recipe
 
 app = typer.Typer(
     help="Prune an image classifier under a teacher's guidance, export it, and measure on the device what was gained.",
@@ -33,7 +30,9 @@ Settings = Annotated[
 ]
 Method = Annotated[str | None, typer.Option(help="A named method: edgeprune list methods.")]
 Seed = Annotated[int | None, typer.Option(help="The seed of everything drawn at random.")]
-DataName = Annotated[str | None, typer.Option("--data", help="A data set's name, or a folder of images, or an .npz file.")]
+DataName = Annotated[
+    str | None, typer.Option("--data", help="A data set's name, or a folder of images, or an .npz file.")
+]
 DataDir = Annotated[str | None, typer.Option(help="Where the data set lies.  [env: EDGEPRUNE_DATA]")]
 WeightsDir = Annotated[str | None, typer.Option(help="Where checkpoints lie.  [env: EDGEPRUNE_WEIGHTS]")]
 Model = Annotated[str | None, typer.Option(help="A network's name, or your own as package.module:factory.")]
@@ -149,7 +148,9 @@ def compile(run: Run) -> None:
 def measure(
     run: Run,
     device: Annotated[list[str], typer.Option(help="Where to measure; repeat it for several.")] = ["local"],  # noqa: B006
-    runtime: Annotated[list[str], typer.Option(help="Which runtimes; repeat it for several.  [default: the recipe's]")] = [],  # noqa: B006
+    runtime: Annotated[
+        list[str], typer.Option(help="Which runtimes; repeat it for several.  [default: the recipe's]")
+    ] = [],  # noqa: B006
     protocol: Annotated[str | None, typer.Option(help="How long and how often: edgeprune list protocols.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images in one inference.", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime.", min=1)] = None,
@@ -158,7 +159,9 @@ def measure(
     from edgeprune.verbs import measure_run
 
     asked = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
-    for path in measure_run(run, device, {key: value for key, value in asked.items() if value is not None}, _progress()):
+    for path in measure_run(
+        run, device, {key: value for key, value in asked.items() if value is not None}, _progress()
+    ):
         print(path)
 
 
@@ -211,7 +214,7 @@ def common(
 
 
 def main() -> None:
-    """The console script: a `UserError` is two lines and exit code 2; anything else is our bug and keeps its traceback."""
+    """The console script: a `UserError` is two lines and exit code 2; anything else is our bug, with its traceback."""
     try:
         app()
     except UserError as error:
@@ -223,7 +226,13 @@ def main() -> None:
 
 
 def _work(
-    recipe: str | None, options: dict[str, Any], settings: list[str], out: Path | None, *, until: str, holds: str = "dense"
+    recipe: str | None,
+    options: dict[str, Any],
+    settings: list[str],
+    out: Path | None,
+    *,
+    until: str,
+    holds: str = "dense",
 ) -> None:
     """`holds` says what a checkpoint is to this verb: a dense network, a pruned one, or a finished sparse one."""
     from edgeprune.verbs import partial_recipe, read, work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ _KINDS: Mapping[Kind, tuple[type[nn.Module], ...]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with a weight: `name` as in `named_modules`, `shape` of the weight, (K, C / groups, ...) for a convolution."""
+    """One layer with a weight: `name` as in `named_modules`, `shape` of the weight: (K, C / groups, ...) if a conv."""
 
     name: str
     kind: Kind
@@ -29,23 +29,17 @@ class Layer:
     groups: int = 1
     classifier: bool = False
 
-    @property
-    def key(self) -> str:
-        """The weight's name in the state dict."""
-        return f"{self.name}.weight" if self.name else "weight"
-
 
 def layers(model: nn.Module) -> list[Layer]:
     """The layers of `model` in the order of definition; the last linear one is the classifier."""
     found = [layer for name, module in model.named_modules() if (layer := _layer(name, module)) is not None]
     last = next((layer.name for layer in reversed(found) if layer.kind == "linear"), None)
-    return [Layer(**{**_fields(one), "classifier": one.name == last and one.kind == "linear"}) for one in found]
+    return [replace(layer, classifier=layer.name == last) for layer in found]
 
 
 def weights(model: nn.Module, names: Mapping[str, object]) -> dict[str, nn.Parameter]:
     """The weight parameters of the named layers, in the order of `names`."""
-    modules = dict(model.named_modules())
-    return {name: modules[name].weight for name in names}  # type: ignore[misc]  # every layer here has a weight
+    return {name: model.get_parameter(f"{name}.weight" if name else "weight") for name in names}
 
 
 def why_dense(layer: Layer, settings: Prune, refusal: str | None) -> str | None:
@@ -105,13 +99,9 @@ def account(model: nn.Module, masks: Mapping[str, Tensor], reasons: Mapping[str,
 
 def _layer(name: str, module: nn.Module) -> Layer | None:
     for kind, types in _KINDS.items():
-        if isinstance(module, types) and module.weight is not None:
+        if isinstance(module, types) and isinstance(module.weight, Tensor):
             return Layer(name, kind, tuple(module.weight.shape), getattr(module, "groups", 1))
     return None
-
-
-def _fields(layer: Layer) -> dict[str, Any]:
-    return asdict(layer)
 
 
 def _count(layer: Layer, w: Tensor, masks: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Count:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the progress p of a training, from 0 to 1, to a factor of its peak rate."""
+"""Learning-rate schedules: pure functions of a training's progress p, from 0 to 1, to a factor of its peak rate."""
 
 import math
 from collections.abc import Callable

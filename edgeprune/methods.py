@@ -1,6 +1,6 @@
 """Named methods: each is a point in the space criterion x guide x allocation x retraining.
 
-A method fills only what it prescribes; a recipe adds sparsity, pattern and budget, and what a recipe states itself wins.
+A method fills only what it prescribes; a recipe adds sparsity, pattern and budget, and what a recipe states wins.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ METHODS: Mapping[str, Settings] = {
         "prune": {"criterion": "ema_gradient", "guide": _UNDER_TEACHER, "allocation": "global", "floor": 0.0},
         "retrain": {"objective": _LABELS_ONLY},
     },
-    # |w| * EMA|g| ranks like a diagonal-Fisher Optimal Brain Damage (docs/design/0002); the floor prevents layer collapse.
+    # |w| * EMA|g| ranks like diagonal-Fisher Optimal Brain Damage (docs/design/0002); the floor prevents collapse.
     "teacher_guided_weighted": {
         "summary": "|weight| x EMA of |gradient| under CE + CA-KLD, with a floor per layer",
         "prune": {"criterion": "weighted_ema_gradient", "guide": _UNDER_TEACHER, "allocation": "global", "floor": 0.02},
@@ -33,7 +33,13 @@ METHODS: Mapping[str, Settings] = {
     },
     "magnitude": {
         "summary": "|weight|, one global threshold; the baseline that everything has to beat",
-        "prune": {"criterion": "magnitude", "guide": _UNDER_TEACHER, "allocation": "global", "floor": 0.0, "epochs": 0.0},
+        "prune": {
+            "criterion": "magnitude",
+            "guide": _UNDER_TEACHER,
+            "allocation": "global",
+            "floor": 0.0,
+            "epochs": 0.0,
+        },
         "retrain": {"objective": _UNDER_TEACHER},
     },
     "random": {

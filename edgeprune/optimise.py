@@ -1,4 +1,4 @@
-"""What learning is made of, for scoring and retraining alike: batches, the optimiser, one backward pass, and a score."""
+"""What learning is made of, for scoring and retraining alike: batches, the optimiser, a backward pass, a score."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def no_tick(done: int, total: int, note: str) -> None:
 
 
 def device_of(shared: Hardware) -> torch.device:
-    """The device a recipe asks for (`auto`: a GPU where there is one), with its threads set; `UserError` without a GPU."""
+    """The device a recipe asks for, its threads set; `cuda` where torch sees no GPU is a `UserError`."""
     if shared.threads:
         torch.set_num_threads(shared.threads)
     if shared.hardware == "cuda" and not torch.cuda.is_available():
@@ -61,7 +61,9 @@ def backward(model: nn.Module, criterion: Criterion, images: Tensor, labels: Ten
     loss.backward()  # type: ignore[no-untyped-call]
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise UserError(f"the training diverged: its loss is {value}", "lower the learning rate of this step (--set ...lr=)")
+        raise UserError(
+            f"the training diverged: its loss is {value}", "lower the learning rate of this step (--set ...lr=)"
+        )
     return value
 
 

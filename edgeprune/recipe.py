@@ -18,8 +18,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeprune import tables
+from edgeprune.data import DATASETS
 from edgeprune.methods import ALIASES, METHODS, method
+from export.targets import TARGETS
+from runtimes import RUNTIMES
 from runtimes.errors import UserError
+from runtimes.records import PROTOCOLS
 from runtimes.tables import pick
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -50,8 +54,12 @@ class Objective(Part):
     loss: str = "ca_kld"
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     temperature: Positive = 3.0
-    standardise: Literal["population", "unbiased", "none"] = "population"  # the deviation that the logits are divided by
-    gamma: Literal["batch", "sample"] | Fraction = "batch"  # share of the reverse KL: the teacher's confidence, or a number
+    standardise: Literal["population", "unbiased", "none"] = (
+        "population"  # the deviation that the logits are divided by
+    )
+    gamma: Literal["batch", "sample"] | Fraction = (
+        "batch"  # share of the reverse KL: the teacher's confidence, or a number
+    )
     confidence: Literal["raw", "softened"] = "raw"  # of which probabilities the confidence is taken
     square_temperature: bool = True  # T^2 keeps the gradient's size independent of T
 
@@ -152,14 +160,11 @@ def shipped() -> dict[str, Path]:
 
 
 def load(recipe: str, settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe: a `.toml` file or the name of a shipped one; then `extra`, then each `key.path=value` of `settings`.
+    """Read a recipe: a `.toml` file or a shipped one's name; then `extra`, then each `key.path=value` of `settings`.
 
     `UserError` for an unknown name or key, a value out of range, or a file that is not TOML.
     """
-    path = Path(recipe)
-    if not (path.suffix == ".toml" or path.is_file()):
-        path = pick(shipped(), recipe, "recipe")
-    return complete(read_toml(path), settings, extra)
+    return complete(_stated(recipe), settings, extra)
 
 
 def complete(stated: Mapping[str, Any], settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
@@ -211,7 +216,25 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()) -> list[str]:
     """`key: value there, value here` for each value in which two recipes differ."""
     left, right = _flat(one.model_dump(), ""), _flat(other.model_dump(), "")
-    return [f"{key}: {left[key]!r} there, {right[key]!r} here" for key in left if left[key] != right[key] and key not in ignore]
+    return [
+        f"{key}: {left[key]!r} there, {right[key]!r} here"
+        for key in left
+        if left[key] != right[key] and key not in ignore
+    ]
+
+
+def _stated(recipe: str) -> dict[str, Any]:
+    """What a recipe's file states, over what the one named by its `extends` states."""
+    path = Path(recipe)
+    if not (path.suffix == ".toml" or path.is_file()):
+        path = pick(shipped(), recipe, "recipe")
+    stated = read_toml(path)
+    below = stated.pop("extends", None)
+    if below is None:
+        return stated
+    if below == path.stem or not isinstance(below, str):
+        raise UserError(f"{path} extends {below!r}", f"name another recipe: {', '.join(shipped())}")
+    return merge(_stated(below), stated)
 
 
 def _setting(setting: str) -> dict[str, Any]:
@@ -232,16 +255,16 @@ def _names(recipe: Recipe) -> list[tuple[str, Mapping[str, object], str]]:
     trainings = (recipe.teacher, recipe.student, recipe.retrain)
     return [
         ("method", {**METHODS, **ALIASES}, recipe.method),
-        ("data set", tables.DATASETS, recipe.data.name),
+        ("data set", DATASETS, recipe.data.name),
         ("criterion", tables.CRITERIA, recipe.prune.criterion),
         ("allocation", tables.ALLOCATIONS, recipe.prune.allocation),
         ("pattern", tables.PATTERNS, recipe.prune.pattern),
         ("repair", tables.REPAIRS, recipe.prune.repair),
         *(("loss", tables.LOSSES, objective.loss) for objective in objectives),
         *(("learning-rate schedule", tables.LR_SCHEDULES, training.lr_schedule) for training in trainings),
-        ("target", tables.TARGETS, recipe.export.target),
-        ("protocol", tables.PROTOCOLS, recipe.measure.protocol),
-        *(("runtime", tables.RUNTIMES, name) for name in recipe.measure.runtimes),
+        ("target", TARGETS, recipe.export.target),
+        ("protocol", PROTOCOLS, recipe.measure.protocol),
+        *(("runtime", RUNTIMES, name) for name in recipe.measure.runtimes),
     ]
 
 
@@ -266,7 +289,9 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> UserError:
         except UserError as unknown:
             return UserError(f"unknown recipe key '{key}'", unknown.hint)
     given = first["input"] if not isinstance(first["input"], Mapping) else "a table"
-    return UserError(f"{key} = {given!r}: {first['msg']}", "correct it in the recipe, or on the command line with --set")
+    return UserError(
+        f"{key} = {given!r}: {first['msg']}", "correct it in the recipe, or on the command line with --set"
+    )
 
 
 def _fields(where: list[str]) -> list[str]:

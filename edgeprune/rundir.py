@@ -52,13 +52,15 @@ class RunDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; another process at work in it is a `UserError`. A killed one holds nothing."""
+        """Hold the folder for this process; another one at work in it is a `UserError`. A killed one holds nothing."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{self.path} is in use by another edgeprune", "wait for it, or choose another --out") from None
+                raise UserError(
+                    f"{self.path} is in use by another edgeprune", "wait for it, or choose another --out"
+                ) from None
             yield
 
     def adopt(self, recipe: Recipe) -> None:
@@ -67,7 +69,9 @@ class RunDir:
             told = differences(self.recipe(), recipe, ignore=PLACES)
             if told:
                 shown = "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "")
-                raise UserError(f"{self.path} is a run of another recipe ({shown})", "choose another --out, or delete the folder")
+                raise UserError(
+                    f"{self.path} is a run of another recipe ({shown})", "choose another --out, or delete the folder"
+                )
             return
         if any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
@@ -80,17 +84,19 @@ class RunDir:
         if not marker.is_file():
             return False
         outputs = read_json(marker)["outputs"]
-        return all((self[step] / name).is_file() and sha256(self[step] / name) == digest for name, digest in outputs.items())
+        return all(
+            (self[step] / name).is_file() and sha256(self[step] / name) == digest for name, digest in outputs.items()
+        )
 
     def begin(self, step: str, *, fresh: bool) -> Path:
-        """The step's folder, ready to write to; `fresh` empties it first (a step that does not resume inside itself)."""
+        """The step's folder, ready to write to; `fresh` empties it first (for steps that do not resume inside)."""
         if fresh and self[step].exists():
             shutil.rmtree(self[step])
         self[step].mkdir(parents=True, exist_ok=True)
         return self[step]
 
     def complete(self, step: str, outputs: list[Path], seconds: float) -> None:
-        """Mark a step as finished, with the hashes of what it wrote; whatever was made from an older result is undone."""
+        """Mark a step as finished, with the hashes of what it wrote; the steps after it are to be done again."""
         names = list(FOLDERS)
         for later in names[names.index(step) + 1 :]:
             self.outdate(later)
@@ -105,4 +111,9 @@ class RunDir:
 def _provenance(recipe: Recipe) -> dict[str, object]:
     command = " ".join(["edgeprune", *sys.argv[1:]])
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"command": command, "version": __version__, "created_at": created, "recipe": json.loads(recipe.model_dump_json())}
+    return {
+        "command": command,
+        "version": __version__,
+        "created_at": created,
+        "recipe": json.loads(recipe.model_dump_json()),
+    }

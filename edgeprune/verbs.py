@@ -65,7 +65,9 @@ def opened(folder: Path) -> RunDir:
     """The run folder that a person named; `UserError` where it is none."""
     rundir = RunDir(folder)
     if not rundir.recipe_path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no recipe.toml", "name a folder that `edgeprune run` made")
+        raise UserError(
+            f"{folder} is not a run folder: it has no recipe.toml", "name a folder that `edgeprune run` made"
+        )
     return rundir
 
 

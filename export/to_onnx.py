@@ -140,7 +140,7 @@ def _traced(plain: nn.Module, input_shape: tuple[int, int, int], target: Target)
                 dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
             )
             return onnx.load_model(traced)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever an operator's translation raises: it is about the user's module
         raise _cannot_export(plain, target, error) from error
 
 

@@ -6,7 +6,7 @@ hold, the first layer that differs is named: that is where to look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from export import graph as graphs
@@ -91,28 +92,17 @@ def verify(
     if target is not None:
         check_versions(model, target, path)
     plain = plain_copy(module)
-    weights = {graphs.layer_name(name): value.detach() for name, value in plain.named_parameters()}
-    layers = _each_once(graphs.layers(model.graph))
-    operations = mask_operations(model)
-    if operations:
-        raise UserError(f"{path} still multiplies by a mask when it runs, in '{operations[0]}'", _AGAIN)
-    counts = _recount(layers, _by_layer(masks, weights), path)
-    _refuse(different_weights(layers, weights), f"{path} has other weights than the torch module")
+    counts = _check_weights(plain, model, path, masks)
     expected, found = _answers(plain, path, images)
     error, scale = _error(expected, found)
-
-    def first_layer() -> str | None:
-        return different_activations(plain, model, images[:1], tolerance)
-
-    _check_finite(expected, found, path, first_layer)
-    if error > tolerance * scale:
-        what = f"{path} and the torch module give logits up to {error:.3g} apart (largest logit {scale:.3g})"
-        _refuse(first_layer() or "unknown: layer by layer they agree on the first image", what)
+    if not error <= tolerance * scale:  # so written, NaN is refused too
+        what = f"{path} and the torch module give logits {_apart(error)} (largest logit {scale:.3g})"
+        raise _differs(what, different_activations(plain, model, images[:1], tolerance))
     return Verification(
         n=len(images),
         max_abs_error=error,
         max_rel_error=error / scale if scale else 0.0,
-        argmax_agreement=float(np.mean(expected.argmax(1) == found.argmax(1))),
+        argmax_agreement=float(np.mean((expected.argmax(1) == found.argmax(1))[: len(images)])),
         extra_zeros=sum(count.extra_zeros for count in counts),
         layers=counts,
         opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
@@ -126,6 +116,22 @@ def _check_images(images: Tensor) -> None:
             f"verification takes float32 images (N, C, H, W), not {images.dtype} {tuple(images.shape)}",
             "give at least one preprocessed image",
         )
+
+
+def _check_weights(
+    plain: nn.Module, model: ModelProto, path: Path, masks: Mapping[str, Tensor]
+) -> tuple[LayerCount, ...]:
+    """Count the masked layers in the file, and hold all weights against torch's."""
+    operations = mask_operations(model)
+    if operations:
+        raise UserError(f"{path} still multiplies by a mask when it runs, in '{operations[0]}'", _AGAIN)
+    weights = {graphs.layer_name(name): value for name, value in plain.named_parameters()}
+    layers = _each_once(graphs.layers(model.graph))
+    counts = _recount(layers, _by_layer(masks, weights), path)
+    different = different_weights(layers, weights)
+    if different is not None:
+        raise _differs(f"{path} has other weights than the torch module", different)
+    return counts
 
 
 def _each_once(layers: Iterable[graphs.Layer]) -> list[graphs.Layer]:
@@ -201,21 +207,20 @@ def _run(engine: Engine, batch: Tensor, path: Path) -> Array:
     return logits
 
 
-def _check_finite(expected: Array, found: Array, path: Path, first_layer: Callable[[], str | None]) -> None:
+def _error(expected: Array, found: Array) -> tuple[float, float]:
+    """Largest absolute difference, and the largest absolute logit of torch; (NaN, ...) where the file gives NaN."""
     if not np.isfinite(expected).all():
         raise UserError("the torch module gives logits that are not finite", "the training diverged: train it again")
-    if not np.isfinite(found).all():
-        _refuse(first_layer() or "unknown", f"{path} gives logits that are not finite; the torch module does not")
-
-
-def _error(expected: Array, found: Array) -> tuple[float, float]:
-    """Largest absolute difference, and the largest absolute logit of torch; shapes that differ are refused."""
     if expected.shape != found.shape:
         raise UserError(f"the file gives logits {found.shape}, the torch module {expected.shape}", _AGAIN)
     difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     return float(difference.max()), float(np.abs(expected).max())
 
 
-def _refuse(layer: str | None, what: str) -> None:
-    if layer is not None:
-        raise UserError(f"{what}; the first layer that differs: '{layer}'", _AGAIN)
+def _differs(what: str, layer: str | None) -> UserError:
+    where = f"'{layer}'" if layer else "none found; on the first image each layer agrees by itself"
+    return UserError(f"{what}; the first layer that differs: {where}", _AGAIN)
+
+
+def _apart(error: float) -> str:
+    return f"up to {error:.3g} apart" if np.isfinite(error) else "of which the file's are not finite"

@@ -65,7 +65,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError("{} is missing".format(path), "the step that writes it has not been run") from None
     except ValueError as error:
-        raise UserError("{} is not JSON: {}".format(path, error), "delete it and run the step that writes it again") from None
+        what = "{} is not JSON: {}".format(path, error)
+        raise UserError(what, "delete it and run the step that writes it again") from None
 
 
 def sha256(path: Path) -> str:

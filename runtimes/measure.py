@@ -92,7 +92,7 @@ def measure(
 
     Raises:
         UserError: an unknown name, a damaged bundle, a missing runtime, a network the runtime cannot load, or a
-            worker that died or hung; nothing is written for any network then.
+            worker that died or hung; no measurement is written then.
     """
     started_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     names = list(dict.fromkeys(runtimes or bundle.runtimes))

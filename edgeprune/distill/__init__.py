@@ -27,7 +27,7 @@ def needs_teacher(objective: Objective) -> bool:
 
 
 def criterion_of(objective: Objective, teacher: nn.Module | None) -> Criterion:
-    """L = a * L_distill + (1 - a) * CE, averaged over the batch (Alim et al. 2025, total loss; a is `objective.weight`).
+    """L = a * L_distill + (1 - a) * CE, averaged over the batch (Alim et al. 2025; a is `objective.weight`).
 
     Cross entropy takes the raw logits of the student. The teacher is put into `eval()` and gets no gradient; where the
     objective does not look at it, it is not run.
@@ -42,6 +42,8 @@ def criterion_of(objective: Objective, teacher: nn.Module | None) -> Criterion:
             guide = teacher(images)
         student, guide = student.float(), guide.float()
         a = objective.weight
-        return (a * distance(student, guide, labels, objective) + (1 - a) * ce(student, guide, labels, objective)).mean()
+        return (
+            a * distance(student, guide, labels, objective) + (1 - a) * ce(student, guide, labels, objective)
+        ).mean()
 
     return total

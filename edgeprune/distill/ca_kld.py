@@ -3,7 +3,7 @@
 The paper's abstract names the loss and its reviews give the standardisation; the formula itself was not at hand when
 this was written. The default is the form published under this name elsewhere: the blend of forward and reverse KL by
 the teacher's confidence (Du et al. 2024, BitDistiller, arXiv 2402.10631, equation 6). The objective's switches
-give the other candidates: `gamma = 0` is the plain KL of Sun et al. 2024, `gamma = "sample"` weighs each image by itself.
+give the other candidates: `gamma = 0` is the plain KL of Sun et al. 2024, `gamma = "sample"` weighs each image alone.
 """
 
 import torch.nn.functional as F

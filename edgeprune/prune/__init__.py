@@ -68,7 +68,9 @@ def already_pruned(student: nn.Module, pattern: Pattern, settings: Prune) -> Pru
     keep = masking.of_zeros(student, chosen)
     for name, kept in keep.items():
         if (kept & ~pattern.keep(kept.float(), int(kept.sum()))).any():
-            raise UserError(f"the zeros of layer {name} are not {pattern.name}", "name the pattern they follow: prune.pattern")
+            raise UserError(
+                f"the zeros of layer {name} are not {pattern.name}", "name the pattern they follow: prune.pattern"
+            )
     return Pruned(keep, reasons, tuple(_collapsed(keep)), ())
 
 
@@ -79,7 +81,9 @@ def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[st
     names = [one.name for one in found if one.name not in reasons]
     if not names:
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3]) or "it has no layer with a weight"
-        raise UserError(f"nothing in this network can be pruned: {told}", "see prune.layers, prune.skip and prune.pattern")
+        raise UserError(
+            f"nothing in this network can be pruned: {told}", "see prune.layers, prune.skip and prune.pattern"
+        )
     return weights(model, dict.fromkeys(names)), reasons
 
 

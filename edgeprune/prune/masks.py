@@ -23,7 +23,9 @@ def bake(model: nn.Module, masks: Masks) -> None:
 
 def hold(optimizer: torch.optim.Optimizer, model: nn.Module, masks: Masks) -> None:
     """Keep the pruned weights at zero after every step of `optimizer`, whatever momentum and weight decay do."""
-    placed = {name: mask.to(w.device) for (name, mask), w in zip(masks.items(), weights(model, masks).values(), strict=True)}
+    placed = {
+        name: mask.to(w.device) for (name, mask), w in zip(masks.items(), weights(model, masks).values(), strict=True)
+    }
     optimizer.register_step_post_hook(lambda *_: bake(model, placed))
 
 

@@ -66,7 +66,7 @@ def collect(run: Path) -> Report:
     )
 
 
-def _optional(path: Path) -> Any:  # noqa: ANN401 (JSON)
+def _optional(path: Path) -> Any:
     return read_json(path) if path.is_file() else {}
 
 

@@ -80,7 +80,7 @@ def _latency_clause(comparisons: Sequence[Comparison]) -> str:
     if slower:
         worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
         return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
-    if all(c.runtime in BLIND_TO_ZEROS for c in timed):
+    if all(c.runtime in BLIND_TO_ZEROS and c.latency_ratio_interval for c in timed):
         return f"it is no faster here, because {wording.runtime(timed[0].runtime)} does not use zeros"
     return f"no difference in speed could be measured on {_place(timed[0]) if len(timed) == 1 else 'any device'}"
 
@@ -94,6 +94,8 @@ def _conclusion(found: Comparison, pattern: str | None) -> str:
         return "the sparse network is faster."
     if found.verdict == "slower":
         return "the sparse network is slower."
+    if found.latency_ratio_interval is None:
+        return "too little to tell a difference from noise."
     if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense"):
         return (
             f"within noise. {wording.runtime(found.runtime)} does not use zeros: "

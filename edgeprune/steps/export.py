@@ -36,7 +36,7 @@ def export(bench: Bench, tick: Tick) -> list[Path]:
 def export_for(bench: Bench, target: Target, folder: Path, tick: Tick) -> list[Path]:
     """Write `<network>.onnx` of each network of the run and `manifest.json` into `folder`; every file is verified."""
     masks, images = bench.masks(), _images(bench)
-    networks = {}
+    networks: dict[str, Any] = {}
     for name, role, model in bench.networks():
         tick(len(networks), len(FILES), f"{name} to ONNX")
         model, held = model.cpu().eval(), masks if name in PRUNED else {}

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from devices import DEVICES
+from devices import open_device
 from devices.deploy import measure_on
 from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
 from edgeprune.optimise import Tick
 from runtimes.errors import UserError
 from runtimes.records import Measurement
-from runtimes.tables import pick, resolve
 
 
 def measure(bench: Bench, tick: Tick) -> list[Path]:
@@ -26,7 +25,7 @@ def measure(bench: Bench, tick: Tick) -> list[Path]:
 
 def measure_with(bench: Bench, name: str, overrides: Mapping[str, Any], tick: Tick) -> list[Path]:
     """Measure on the device `name`, write and score `5-measure/<device>/<runtime>-<network>.json`."""
-    device = resolve(pick(DEVICES, name, "device"))()
+    device = open_device(name)
     results = bench.run["measure"] / name
     paths = measure_on(
         device,
@@ -49,4 +48,5 @@ def score(path: Path, labels: Labels) -> None:
     if len(logits) != len(labels):
         raise UserError(f"{path} answers {len(logits)} images of {len(labels)}", "measure again")
     top1 = 100.0 * float((logits.argmax(axis=1) == labels).mean())
-    dataclasses.replace(measurement, top1=top1, images=len(labels)).write(path)
+    reasons = {what: why for what, why in measurement.reasons.items() if what != "top1"}
+    dataclasses.replace(measurement, top1=top1, images=len(labels), reasons=reasons).write(path)

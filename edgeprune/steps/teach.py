@@ -19,6 +19,8 @@ def teach(bench: Bench, tick: Tick) -> list[Path]:
     roles: list[tuple[Role, str]] = [("teacher", "teacher")] if bench.recipe.teacher.model else []
     if bench.recipe.student.holds == "dense":
         roles.append(("student", "dense"))
+    for role, _ in roles:
+        bench.fresh(role)  # a wrong name or number of classes shows now, not after the first training
     for role, name in roles:
         if not (folder / f"{name}.safetensors").is_file():  # written last: where it stands, the network is finished
             _provide(bench, role, folder / name, tick)

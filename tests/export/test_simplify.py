@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from export_networks import NETWORKS, SHAPE, pruned
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -58,6 +58,7 @@ def conv_norm(seed: int, out: int, per_group: int, groups: int, bias: bool, epsi
     return model_of(nodes, constants, ["N", per_group * groups, 5, 5])
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     out=st.integers(1, 4),
@@ -146,7 +147,7 @@ def test_dropout_is_removed_in_inference_only(training: bool, left: list[str]) -
 
 
 def masked_model(dynamic: bool) -> ModelProto:
-    """The mask multiplied in the graph: with a constant, or (an odd way that cannot be resolved) via Resize."""
+    """The mask multiplied in the graph: with a constant, or with one computed by an operator that is not resolved."""
     weight, mask = np.full((2, 3, 1, 1), 2, np.float32), np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
     before = [helper.make_node("Softsign", ["c.mask"], ["m"])] if dynamic else []
     nodes = [

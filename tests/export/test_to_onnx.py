@@ -107,6 +107,11 @@ class Unexportable(nn.Module):
         return torch.special.i0e(images).mean((2, 3))
 
 
+class BatchStatistics(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.BatchNorm2d(3, track_running_stats=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 class Detections(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"out": images.mean((2, 3))}
@@ -116,6 +121,7 @@ class Detections(nn.Module):
     ("module", "shape", "said"),
     [
         (Unexportable(), SHAPE, "aten::special_i0e"),
+        (BatchStatistics(), SHAPE, "torch cannot export BatchStatistics"),
         (Detections(), SHAPE, "gives a dict"),
         (nn.Conv2d(3, 4, 3), SHAPE, "(2, 4, 6, 6)"),
         (nn.Linear(5, 5), SHAPE, "cannot take an input of shape (2, 3, 8, 8)"),

@@ -99,7 +99,7 @@ def test_a_wrong_bias_is_found_by_the_activations(made: type[nn.Module], layer: 
 
 def test_a_wrongly_folded_channel_is_found_though_its_weights_are_proportional(tmp_path: Path) -> None:
     network, path, masks = exported(Residual, tmp_path)
-    edit(path, "conv2.weight", lambda weight: weight[3].__imul__(1.5))
+    edit(path, "conv2.weight", lambda weight: weight[1:4].__imul__(1.5))
     with pytest.raises(UserError, match="first layer that differs: 'conv2'"):
         verify(network, path, IMAGES, masks)
 

@@ -88,14 +88,14 @@ def test_the_first_key_or_shape_that_differs_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not of the student: it lacks layer1\.3\.conv1\.weight"):
         load_checkpoint(network(0, name="resnet32-cifar"), path, what="the student")
     save_state(network(0, name="resnet32-cifar"), path, {})
-    with pytest.raises(UserError, match=r"it has layer1\.3\.conv1\.weight, which the network has not"):
+    with pytest.raises(UserError, match=r"it has layer1\.3\.\S+, which the network has not"):
         load_checkpoint(network(0), path, what="the student")
     save_state(network(0).state_dict() | {"conv1.weight": torch.zeros(16, 1, 3, 3)}, path, {})
     with pytest.raises(UserError, match=r"conv1\.weight is \(16, 1, 3, 3\), not \(16, 3, 3, 3\)"):
         load_checkpoint(network(0), path, what="the student")
 
 
-@pytest.mark.parametrize("name", [NAME, "resnet18-cifar", "squeezenet1_1", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", [NAME, "squeezenet1_1", "mobilenet_v3_small"])
 def test_another_number_of_classes_is_told_as_such(name: str, tmp_path: Path) -> None:
     save_state(network(0, 10, name), tmp_path / "dense.safetensors", {})
     with pytest.raises(UserError, match="has 10 classes, the teacher needs 100"):
@@ -157,7 +157,7 @@ def test_checkpoints_are_found_in_this_order(tmp_path: Path, monkeypatch: pytest
     for folder in (here, weights / "family"):
         folder.mkdir(parents=True)
     monkeypatch.chdir(here)
-    with pytest.raises(UserError, match="no checkpoint 'a.th'") as caught:
+    with pytest.raises(UserError, match=r"no checkpoint 'a\.th'") as caught:
         find_checkpoint("a.th", [weights])
     assert str(weights) in caught.value.message
     assert str(here) in caught.value.message

@@ -35,12 +35,12 @@ def conv_weights(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("classes", "channels"), [(10, 3), (7, 1)])
-def test_every_network_gives_logits_in_both_modes(name: str, classes: int, channels: int) -> None:
+def test_every_network_gives_logits_in_both_modes(name: str) -> None:
+    classes, channels = 7, 1
     model = build(name, classes=classes, channels=channels)
-    images = torch.randn(3, channels, SIDE[name], SIDE[name])
+    images = torch.randn(2, channels, SIDE[name], SIDE[name])
     assert model.training
-    assert model(images).shape == (3, classes)
+    assert model(images).shape == (2, classes)
     check_fits(model, (channels, SIDE[name], SIDE[name]), classes, what=name)
     assert model.training, "check_fits leaves the mode as it was"
 

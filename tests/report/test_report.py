@@ -168,6 +168,16 @@ def test_a_single_loss_is_told_in_the_headline(run):
     assert "it is not faster" in report_json(run)["headline"]
 
 
+def test_too_few_rounds_claim_nothing_however_large_the_ratio(run):
+    for name, median in (("dense", 2.0), ("sparse", 1.0)):
+        made.put(run, made.measurement(name, latency_ns=made.latencies(median, seed=1, rounds=5)))
+    report = report_json(run)
+    (found,) = report["comparisons"]
+    assert (found["verdict"], found["latency_ratio_interval"]) == ("within noise", None)
+    assert "5 rounds" in found["reason"]
+    assert "no difference in speed could be measured" in report["headline"]
+
+
 def test_rows_under_different_conditions_are_not_compared(run):
     workload = {**made.measurement("dense").workload, "threads": 2}
     made.put(run, made.measurement("dense", workload=workload, threads=2))

@@ -1,4 +1,4 @@
-"""A classifier small enough to check by hand, and bundles that hold it."""
+"""The tiny networks as ONNX files, and bundles that hold them."""
 
 import shutil
 from pathlib import Path
@@ -6,16 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
 from export.bundle import NetworkFile, write_bundle
-from runtimes.records import Workload
-
-PREPROCESS = {"scale": 0.0625, "mean": [0.5], "std": [0.25]}
-QUICK = Workload(warmup_s=0.01, rounds=3, round_s=0.02, min_samples=6, accuracy_batch=16, timeout_s=60)
-WEIGHTS = {
-    name: np.random.default_rng(seed).normal(size=(64, 10)).astype(np.float32)
-    for seed, name in enumerate(("dense", "sparse"))
-}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import PREPROCESS, QUICK, WEIGHTS
+from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
 from runtimes.bundle import read_bundle
 from runtimes.engine_process import EngineProcess
@@ -104,17 +104,17 @@ def test_a_killed_worker_is_named_with_its_signal(pristine_bundle):
         process.answer("start")
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(
-            UserError, match="network 'sparse' on runtime 'null': .* killed by SIGKILL .* during 'load'"
+            UserError, match=r"network 'sparse' on runtime 'null': .* killed by SIGKILL .* during 'load'"
         ):
             process.ask("load")
 
 
 def test_a_hanging_worker_is_given_up_and_ended(pristine_bundle):
-    with EngineProcess("sparse", "null", job(pristine_bundle, timeout_s=1)) as process:
-        process.answer("start")
-        os.kill(process.pid, signal.SIGSTOP)
-        with pytest.raises(UserError, match="said nothing for 1 s during 'load'"):
-            process.ask("load")
+    process = EngineProcess("sparse", "null", job(pristine_bundle, timeout_s=1))
+    process.answer("start")
+    os.kill(process.pid, signal.SIGSTOP)
+    with pytest.raises(UserError, match="said nothing for 1 s during 'load'"), process:
+        process.ask("load")
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
 

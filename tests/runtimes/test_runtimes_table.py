@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import WEIGHTS
+from tiny_networks import WEIGHTS
 
 from runtimes import RUNTIMES
 from runtimes.errors import UserError

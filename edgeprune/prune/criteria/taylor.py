@@ -1,4 +1,4 @@
-"""First-order Taylor expansion of the loss at a removed weight (Molchanov et al. 2017, arXiv 1611.06440, equation 7)."""
+"""First-order Taylor expansion of the loss at a removed weight (Molchanov et al. 2017, arXiv 1611.06440, eq. 7)."""
 
 from torch import Tensor
 

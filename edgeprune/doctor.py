@@ -1,0 +1,114 @@
+"""What `edgeprune doctor` looks at: whether this installation can do its work, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtimes import RUNTIMES
+from runtimes.tables import resolve
+
+PACKAGES = ("edgeprune", "export", "runtimes", "devices")
+_NEEDED = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pydantic",
+    "safetensors",
+    "sklearn",
+    "jinja2",
+    "matplotlib",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `what` it is, whether it is `fine`, what was `found`, and whether it is `needed`."""
+
+    what: str
+    fine: bool
+    found: str
+    needed: bool = True
+
+
+def examine() -> list[Finding]:
+    """Look at the interpreter, the four packages, the libraries, the runtimes and the disk."""
+    return [
+        Finding("Python", sys.version_info >= (3, 11), sys.version.split()[0]),
+        _side_by_side(),
+        *(_library(name) for name in _NEEDED),
+        *_runtimes(),
+        _gpu(),
+        _ssh(),
+        _disk(Path.cwd()),
+    ]
+
+
+def as_text(findings: list[Finding]) -> str:
+    """One line a finding: `ok`, `MISSING`, or `-` for what edgeprune can do without."""
+    width = max(len(finding.what) for finding in findings)
+    return "\n".join(f"{_mark(finding):8}{finding.what:{width}}  {finding.found}" for finding in findings)
+
+
+def _mark(finding: Finding) -> str:
+    return "ok" if finding.fine else "MISSING" if finding.needed else "-"
+
+
+def _side_by_side() -> Finding:
+    """The four packages have generic names: another project's `export` or `runtimes` would be imported unnoticed."""
+    places = {name: Path(str(importlib.import_module(name).__file__)).resolve().parent for name in PACKAGES}
+    strangers = [
+        f"{name} is imported from {place}"
+        for name, place in places.items()
+        if place.parent != places["edgeprune"].parent
+    ]
+    hint = "; another project owns that name: use an environment of edgeprune's own" if strangers else ""
+    return Finding(
+        "packages", not strangers, "; ".join(strangers) + hint or f"side by side in {places['edgeprune'].parent}"
+    )
+
+
+def _library(name: str) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return Finding(name, False, f"{error}; install edgeprune again: uv sync")
+    return Finding(name, True, str(getattr(module, "__version__", "")) or importlib.metadata.version(name))
+
+
+def _runtimes() -> Iterator[Finding]:
+    for name, address in RUNTIMES.items():
+        runtime = resolve(address)
+        why = runtime.missing()
+        yield Finding(f"runtime {name}", why is None, why or f"version {runtime.version()}")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    found = torch.cuda.is_available()
+    told = torch.cuda.get_device_name() if found else "no CUDA device: training runs on the CPU"
+    return Finding("GPU", found, told, needed=False)
+
+
+def _ssh() -> Finding:
+    path = shutil.which("ssh")
+    return Finding(
+        "ssh", path is not None, path or "no OpenSSH client: install openssh-client to reach boards", needed=False
+    )
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 2**30
+    writable = os.access(folder, os.W_OK)
+    return Finding(
+        "disk", free > 1 and writable, f"{free:.0f} GiB free in {folder}{'' if writable else ', not writable'}"
+    )

@@ -1,0 +1,142 @@
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from devices import DEVICES, open_device
+from devices.deploy import measure_on
+from devices.local import Local
+from export.bundle import NetworkFile, write_bundle
+from runtimes import RUNTIMES
+from runtimes.errors import UserError
+from runtimes.records import Measurement, Workload
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """A bundle for the null runtime, which opens no network."""
+    for name in ("dense.onnx", "model.onnx"):
+        (tmp_path / name).write_bytes(b"not a network")
+    write_bundle(
+        tmp_path / "bundle",
+        name="tiny",
+        networks={"dense": NetworkFile(tmp_path / "dense.onnx"), "sparse": NetworkFile(tmp_path / "model.onnx")},
+        images=[np.zeros((5, 8, 8, 1), dtype=np.uint8)],
+        preprocess={"scale": 1.0, "mean": [0.0], "std": [1.0]},
+        runtimes=["null"],
+        workload=Workload(warmup_s=0.01, rounds=2, round_s=0.01, min_samples=2),
+    )
+    return tmp_path / "bundle"
+
+
+@pytest.fixture(params=list(DEVICES))
+def device(request):
+    return open_device(request.param)
+
+
+def test_run_gives_the_code_both_streams_and_each_line_of_stderr(device, tmp_path):
+    code = "import sys, os; print(os.getcwd()); print('one\\ntwo', file=sys.stderr); sys.exit(3)"
+    lines: list[str] = []
+    place = device.push(tmp_path)
+    finished = device.run([device.python, "-c", code], place, lines.append)
+    assert finished == (3, f"{place}\n", "one\ntwo\n")
+    assert lines == ["one", "two"]
+
+
+def test_run_survives_more_output_than_a_pipe_holds(device, tmp_path):
+    code = "import sys\nfor i in range(20000): print('o' * 20); print('e' * 20, file=sys.stderr)"
+    finished = device.run([device.python, "-c", code], device.push(tmp_path))
+    assert len(finished.stdout) == len(finished.stderr) == 20000 * 21
+
+
+def test_pushed_files_come_back(device, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/a.bin").write_bytes(bytes(range(256)))
+    device.pull(device.push(tmp_path / "there"), ["a.bin"], tmp_path / "here")
+    assert (tmp_path / "here/a.bin").read_bytes() == bytes(range(256))
+
+
+def test_probe_describes_the_machine_and_its_runtimes(device):
+    answer = device.probe()
+    assert set(answer["runtimes"]) == set(RUNTIMES)
+    assert answer["facts"]["cores"] >= 1
+
+
+def test_a_bundle_is_measured_and_the_measurements_carry_the_devices_name(device, bundle, tmp_path):
+    results = tmp_path / "5-measure" / device.name
+    results.mkdir(parents=True)
+    (results / "ort-sparse.json").write_text("of an earlier measurement")
+    steps = []
+    paths = measure_on(device, bundle, results, batch=2, rounds=3, on_progress=lambda *step: steps.append(step))
+    assert paths == [results / "null-dense.json", results / "null-sparse.json"]
+    for path in paths:
+        found = Measurement.read(path)
+        assert (found.device, found.batch, len(found.latency_ns), found.top1) == (device.name, 2, 3, None)
+    total = 2 * (3 + 2)
+    assert [step[1:] for step in steps] == [(done, total) for done in range(1, total + 1)]
+    assert steps[0][0] == "null-dense load"
+    assert (results / "ort-sparse.json").read_text() == "of an earlier measurement"
+    assert not list(bundle.glob("results*"))
+    assert not list(bundle.rglob("__pycache__"))
+
+
+def test_what_is_asked_for_is_what_is_measured(device, bundle, tmp_path):
+    paths = measure_on(device, bundle, tmp_path / "results", runtimes=["null"], networks=["sparse"], threads=2)
+    assert [path.name for path in paths] == ["null-sparse.json"]
+    assert Measurement.read(paths[0]).threads == 2
+
+
+def test_a_failure_tells_the_devices_reason_and_the_line_that_reproduces_it(device, bundle, tmp_path):
+    (bundle / "model.onnx").write_bytes(b"changed")
+    with pytest.raises(UserError) as caught:
+        measure_on(device, bundle, tmp_path / "results", rounds=1)
+    assert caught.value.message.startswith(f"{device.name}: model.onnx in the bundle")
+    assert caught.value.hint.endswith("-m runtimes measure . --rounds 1")
+    assert "by hand: " in caught.value.hint
+    assert not (tmp_path / "results").exists()
+    assert not list(bundle.glob("results*"))
+
+
+def test_a_bug_on_the_device_is_told_by_the_end_of_its_traceback(device, bundle, tmp_path):
+    (bundle / "runtimes/measure.py").write_text("raise RuntimeError('broken')\n")
+    with pytest.raises(UserError, match="exit code 1: RuntimeError: broken"):
+        measure_on(device, bundle, tmp_path / "results")
+
+
+def test_an_unknown_device_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'local'"):
+        open_device("locl")
+
+
+def test_a_line_by_hand_can_be_pasted_into_a_shell():
+    assert Local().by_hand(["python3", "a b"], "/tmp/x y") == "cd '/tmp/x y' && python3 'a b'"
+
+
+def test_an_interrupted_command_does_not_go_on(tmp_path):
+    """Ctrl-C in the host, while the child runs: the child has ended when `run` raises."""
+    code = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(600)"
+    pids: list[int] = []
+
+    def interrupt() -> None:
+        while not pids:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        Local().run([sys.executable, "-c", code], str(tmp_path), lambda line: pids.append(int(line)))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_scoring_is_a_change_of_the_record(bundle, tmp_path):
+    """What the host does next: `replace`, then `write`."""
+    (path, _) = measure_on(Local(), bundle, tmp_path / "results")
+    replace(Measurement.read(path), top1=97.5, images=360).write(path)
+    assert (Measurement.read(path).top1, Measurement.read(path).images) == (97.5, 360)
