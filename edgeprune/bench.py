@@ -98,7 +98,7 @@ class Bench:
         if not own.is_file() and not dense.is_file():
             raise UserError(
                 "there is no teacher: the run has none of its own and no dense student",
-                "name one (--teacher-model, --teacher-checkpoint), or learn from labels: --set retrain.objective.loss=ce",
+                "name one (--teacher-model, --teacher-checkpoint), or use labels only: --set retrain.objective.loss=ce",
             )
         return self.saved("teacher", own) if own.is_file() else self.dense()
 

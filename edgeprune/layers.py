@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -42,13 +42,13 @@ def weights(model: nn.Module, names: Mapping[str, object]) -> dict[str, nn.Param
     return {name: model.get_parameter(f"{name}.weight" if name else "weight") for name in names}
 
 
-def why_dense(layer: Layer, settings: Prune, refusal: str | None) -> str | None:
-    """Why `layer` is not pruned under these settings (`refusal` is the pattern's own), or None when it is."""
+def why_dense(layer: Layer, settings: Prune, refuses: Callable[[Layer], str | None]) -> str | None:
+    """Why `layer` is not pruned under these settings (`refuses` is the pattern's own word), or None when it is."""
     if layer.kind not in settings.layers:
         return f"{layer.kind} layers are kept dense (prune.layers = {list(settings.layers)})"
     if any(fnmatchcase(layer.name, glob) for glob in settings.skip):
         return "left out by prune.skip"
-    return refusal
+    return refuses(layer)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,6 @@ STEPS = {
     "report": "edgeprune.steps.report:report",
 }
 
-RESUMING = ("teach", "retrain", "measure")  # these take up inside the step; the others are quick to do again
-
 
 def run(recipe: Recipe, folder: Path, progress: Progress, *, until: str = "report") -> RunDir:
     """Do every step up to `until` that is not done yet, in `folder`. Raises `UserError`; what is finished is kept."""
@@ -47,6 +45,6 @@ def perform(step: str, recipe: Recipe, rundir: RunDir, tick: Tick) -> None:
     from edgeprune.bench import Bench  # the workbench brings torch, which a finished run does not need
 
     started = time.perf_counter()
-    rundir.begin(step, fresh=step not in RESUMING)
+    rundir.begin(step)
     outputs = resolve(STEPS[step])(Bench(recipe, rundir), tick)
     rundir.complete(step, outputs, time.perf_counter() - started)

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgeprune import tables
 from edgeprune.data import DATASETS
@@ -27,6 +27,7 @@ from runtimes.records import PROTOCOLS
 from runtimes.tables import pick
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
@@ -52,12 +53,12 @@ class Objective(Part):
     """A loss to minimise: `weight * distance to the teacher + (1 - weight) * cross entropy` (method.md 1.1, alpha)."""
 
     loss: str = "ca_kld"
-    weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    weight: Share = 0.5
     temperature: Positive = 3.0
     standardise: Literal["population", "unbiased", "none"] = (
         "population"  # the deviation that the logits are divided by
     )
-    gamma: Literal["batch", "sample"] | Fraction = (
+    gamma: Literal["batch", "sample"] | Share = (
         "batch"  # share of the reverse KL: the teacher's confidence, or a number
     )
     confidence: Literal["raw", "softened"] = "raw"  # of which probabilities the confidence is taken
@@ -113,6 +114,13 @@ class Prune(Part):
     lr: Positive = 0.01
     repair: str = "batch_norm"
     repair_batches: Annotated[int, Field(ge=1)] = 30
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sparsity_of_pattern(cls, stated: Any) -> Any:
+        """N:M leaves no choice of sparsity: it need not be stated."""
+        fixed = _fixed_sparsity(str(stated.get("pattern", ""))) if isinstance(stated, Mapping) else None
+        return stated if fixed is None else {"sparsity": fixed, **stated}
 
 
 class Retrain(Training):
@@ -268,10 +276,15 @@ def _names(recipe: Recipe) -> list[tuple[str, Mapping[str, object], str]]:
     ]
 
 
+def _fixed_sparsity(pattern: str) -> float | None:
+    """1 - N/M of an N:M pattern, None for a pattern that leaves the sparsity free."""
+    found = re.fullmatch(r"(\d+):([1-9]\d*)", pattern)
+    return 1 - int(found[1]) / int(found[2]) if found else None
+
+
 def _check_pattern(prune: Prune) -> None:
-    kept, _, group = prune.pattern.partition(":")
-    if group and not math.isclose(prune.sparsity, 1 - int(kept) / int(group)):
-        fixed = 1 - int(kept) / int(group)
+    fixed = _fixed_sparsity(prune.pattern)
+    if fixed is not None and not math.isclose(prune.sparsity, fixed):
         raise UserError(
             f"pattern {prune.pattern} has sparsity {fixed:g}, the recipe asks for {prune.sparsity:g}",
             f"set prune.sparsity={fixed:g}, or prune.pattern=unstructured for a free choice",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ class RunDir:
             return
         if any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
-        write_json(self.path / "run.json", _provenance(recipe))
+        write_json(self.path / "run.json", _provenance(recipe, self.recipe_path))
         write_text(self.recipe_path, to_toml(recipe))
 
     def done(self, step: str) -> bool:
@@ -88,12 +88,11 @@ class RunDir:
             (self[step] / name).is_file() and sha256(self[step] / name) == digest for name, digest in outputs.items()
         )
 
-    def begin(self, step: str, *, fresh: bool) -> Path:
-        """The step's folder, ready to write to; `fresh` empties it first (for steps that do not resume inside)."""
-        if fresh and self[step].exists():
-            shutil.rmtree(self[step])
+    def begin(self, step: str) -> None:
+        """Make the step's folder, and clear away what a killed process was about to write there."""
         self[step].mkdir(parents=True, exist_ok=True)
-        return self[step]
+        for unfinished in self[step].glob(".*.tmp"):
+            unfinished.unlink()
 
     def complete(self, step: str, outputs: list[Path], seconds: float) -> None:
         """Mark a step as finished, with the hashes of what it wrote; the steps after it are to be done again."""
@@ -108,8 +107,11 @@ class RunDir:
         (self[step] / "completed.json").unlink(missing_ok=True)
 
 
-def _provenance(recipe: Recipe) -> dict[str, object]:
-    command = " ".join(["edgeprune", *sys.argv[1:]])
+def _provenance(recipe: Recipe, written: Path) -> dict[str, object]:
+    """Where this run comes from; `command` makes the same run again: the call itself, where that was a whole one."""
+    called = ["edgeprune", *sys.argv[1:]]
+    again = ["edgeprune", "run", str(written), "--out", f"{written.parent}-again"]
+    command = shlex.join(called if called[1:2] == ["run"] else again)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "command": command,

@@ -43,7 +43,8 @@ def train(
 ) -> list[Epoch]:
     """Train `model` in place and return its history; it ends with the weights of the best validation epoch.
 
-    Of equally good epochs the last counts. Resumes from `checkpoint` where there is one, and removes nothing: the caller deletes it once its result is saved.
+    Of equally good epochs the last counts. Resumes from `checkpoint` where there is one, and removes nothing: the
+    caller deletes it once its result is saved.
     With `masks`, pruned weights are zero before the first and after every step. A loss that is not finite: `UserError`.
     """
     optimizer = sgd(model, settings.lr, shared)

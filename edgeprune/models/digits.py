@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
@@ -19,16 +20,13 @@ def digits_cnn_wide(*, classes: int, channels: int) -> nn.Module:
 
 def _plain(before: Sequence[int], after: Sequence[int], classes: int, channels: int) -> nn.Module:
     """Convolutions of 3 x 3 with batch-norm and ReLU, halved once, averaged over the image, then one linear layer."""
-    early = nn.Sequential(*_convolutions(channels, before))
-    late = nn.Sequential(*_convolutions(before[-1], after))
-    head = nn.Linear(after[-1], classes)
-    return nn.Sequential(early, nn.MaxPool2d(2), late, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-
-
-def _convolutions(channels: int, widths: Sequence[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        nn.init.kaiming_normal_(layers[-3].weight, nonlinearity="relu")  # type: ignore[arg-type]
+    layers: dict[str, nn.Module] = {}
+    for number, width in enumerate((*before, *after), start=1):
+        conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        layers |= {f"conv{number}": conv, f"norm{number}": nn.BatchNorm2d(width), f"relu{number}": nn.ReLU()}
+        if number == len(before):
+            layers["pool"] = nn.MaxPool2d(2)
         channels = width
-    return layers
+    layers |= {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "head": nn.Linear(channels, classes)}
+    return nn.Sequential(OrderedDict(layers))

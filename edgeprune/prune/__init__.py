@@ -77,7 +77,7 @@ def already_pruned(student: nn.Module, pattern: Pattern, settings: Prune) -> Pru
 def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
     """The weights to prune by layer name, and for every other layer the reason why it stays dense."""
     found = layers(model)
-    reasons = {one.name: why for one in found if (why := why_dense(one, settings, pattern.refuses(one))) is not None}
+    reasons = {one.name: why for one in found if (why := why_dense(one, settings, pattern.refuses)) is not None}
     names = [one.name for one in found if one.name not in reasons]
     if not names:
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3]) or "it has no layer with a weight"

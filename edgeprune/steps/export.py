@@ -74,8 +74,8 @@ def _pattern(bench: Bench, counts: Accounting) -> str:
 
 
 def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
-    pattern, settings = bench.pattern(), bench.recipe.prune
-    why = {layer.name: why_dense(layer, settings, pattern.refuses(layer)) for layer in layers(model)}
+    refuses, settings = bench.pattern().refuses, bench.recipe.prune
+    why = {layer.name: why_dense(layer, settings, refuses) for layer in layers(model)}
     return {name: reason for name, reason in why.items() if reason is not None}
 
 

@@ -28,6 +28,8 @@ class NOfM:
 
     def refuses(self, layer: Layer) -> str | None:
         """Groups need a dense layer whose input channels divide by M; the classifier's few outputs gain nothing."""
+        if layer.kind == "norm":
+            return "a norm has no input channels to group"
         if layer.classifier:
             return "the classifier stays dense under N:M"
         if layer.groups > 1:
