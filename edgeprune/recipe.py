@@ -32,6 +32,11 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
+def fixed_sparsity(pattern: str) -> float | None:    """1 - N/M of an N:M pattern, None for a pattern that leaves the sparsity free."""
+    found = re.fullmatch(r"(\d+):([1-9]\d*)", pattern)
+    return 1 - int(found[1]) / int(found[2]) if found else None
+
+
 class Part(BaseModel):
     """A table of the recipe: frozen, and an unknown key is an error."""
 
@@ -119,7 +124,7 @@ class Prune(Part):
     @classmethod
     def _sparsity_of_pattern(cls, stated: Any) -> Any:
         """N:M leaves no choice of sparsity: it need not be stated."""
-        fixed = _fixed_sparsity(str(stated.get("pattern", ""))) if isinstance(stated, Mapping) else None
+        fixed = fixed_sparsity(str(stated.get("pattern", ""))) if isinstance(stated, Mapping) else None
         return stated if fixed is None else {"sparsity": fixed, **stated}
 
 
@@ -276,14 +281,8 @@ def _names(recipe: Recipe) -> list[tuple[str, Mapping[str, object], str]]:
     ]
 
 
-def _fixed_sparsity(pattern: str) -> float | None:
-    """1 - N/M of an N:M pattern, None for a pattern that leaves the sparsity free."""
-    found = re.fullmatch(r"(\d+):([1-9]\d*)", pattern)
-    return 1 - int(found[1]) / int(found[2]) if found else None
-
-
 def _check_pattern(prune: Prune) -> None:
-    fixed = _fixed_sparsity(prune.pattern)
+    fixed = fixed_sparsity(prune.pattern)
     if fixed is not None and not math.isclose(prune.sparsity, fixed):
         raise UserError(
             f"pattern {prune.pattern} has sparsity {fixed:g}, the recipe asks for {prune.sparsity:g}",
