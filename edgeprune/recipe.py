@@ -32,7 +32,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
-def fixed_sparsity(pattern: str) -> float | None:    """1 - N/M of an N:M pattern, None for a pattern that leaves the sparsity free."""
+def fixed_sparsity(pattern: str) -> float | None:
+    """1 - N/M of an N:M pattern, None for a pattern that leaves the sparsity free."""
     found = re.fullmatch(r"(\d+):([1-9]\d*)", pattern)
     return 1 - int(found[1]) / int(found[2]) if found else None
 

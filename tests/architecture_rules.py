@@ -218,11 +218,12 @@ def _public(owner: ast.Module | ast.ClassDef) -> Iterator[tuple[ast.AST, Functio
 # Text ----------------------------------------------------------------------------------------------------------------
 
 # Put together from parts, or this file would complain about itself.
-_MACHINE = re.compile(r"(?<![\w.~-])/(?:" + "|".join(("wo" "rk", "ro" "ot", "home" r"/[a-z]\w*")) + ")/")
-_INDEX = re.compile("|".join(("py" r"pi\.", "python" "hosted", r"download\.py" "torch")), re.IGNORECASE)
+_MACHINE = r"(?<![\w.~-])/(?:" + "|".join(("wo" "rk", "ro" "ot", "home" r"/[a-z]\w*")) + ")/"
+_INDEX = "|".join(("py" r"pi\.", "python" "hosted", r"download\.py" "torch"))
+_PLACE = re.compile(f"{_MACHINE}|{_INDEX}", re.IGNORECASE)
 
 
 def tells_where(path: str, text: str) -> list[str]:
     """Lines that name a folder of somebody's machine or the host of a package index."""
     lines = enumerate(text.splitlines(), start=1)
-    return [f"{path}:{number} {line.strip():.80}" for number, line in lines if _MACHINE.search(line) or _INDEX.search(line)]
+    return [f"{path}:{number} {line.strip():.80}" for number, line in lines if _PLACE.search(line)]

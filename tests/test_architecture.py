@@ -5,6 +5,7 @@ Each rule is a function in `architecture_rules.py`; beside every check stands a 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -35,7 +36,7 @@ SOURCES = read_sources(ROOT, PACKAGES)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 LEARNING = frozenset({"torch", "numpy", "pydantic", "safetensors"})
-HOST = LEARNING | {"torchvision", "sklearn", "PIL", "matplotlib", "jinja2", "rich"}
+HOST = LEARNING | {"torchvision", "sklearn", "PIL", "matplotlib", "jinja2", "markupsafe", "rich"}
 OURS = frozenset({"export", "devices", "runtimes"})
 
 # What a file may import, anywhere in it, beside the standard library and its own package; the first pattern that fits.
@@ -94,6 +95,13 @@ def test_every_file_imports_only_what_its_place_allows() -> None:
     assert not [line for source in SOURCES for line in wrong_imports(source, allowed_for(source.path, MAY_IMPORT))]
 
 
+def test_every_library_is_declared_or_brought_by_one_that_is() -> None:
+    declared = {*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]}
+    brought_by = {"sklearn": "scikit-learn", "PIL": "torchvision", "markupsafe": "jinja2"}
+    libraries = frozenset().union(*MAY_IMPORT.values()) - OURS
+    assert {brought_by.get(name, name) for name in libraries} <= declared
+
+
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     assert not reaching(MAY_REACH, SOURCES)
 
@@ -110,7 +118,7 @@ def test_every_rule_is_about_something() -> None:
     ("module", "absent"),
     [
         ("edgeprune.cli", {"torch", "pydantic", "numpy", "onnx", "rich"}),
-        ("edgeprune.tables, edgeprune.recipe, edgeprune.rundir, edgeprune.report.collect", {"torch", "torchvision", "onnx"}),
+        ("edgeprune.recipe, edgeprune.rundir, edgeprune.report.collect", {"torch", "torchvision", "onnx"}),
         ("edgeprune.prune, edgeprune.train", {"torchvision", "sklearn", "onnx", "typer", "jinja2"}),
     ],
 )
@@ -162,7 +170,7 @@ def test_an_import_in_its_place_is_not(path: str, text: str) -> None:
 def test_what_is_reached_is_told_with_the_way_there() -> None:
     sources = [
         python("from edgeprune import two", "edgeprune/one.py"),
-        python("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import onnx\nelse:\n    import three", "edgeprune/two.py"),
+        python("if TYPE_CHECKING:\n    import onnx\nelse:\n    import three", "edgeprune/two.py"),
         python("class A:\n    import torch.nn", "three/__init__.py"),
         python("def f():\n    import pydantic", "edgeprune/__init__.py"),
     ]
@@ -222,7 +230,7 @@ def test_lengths_count_from_def_to_the_end() -> None:
     assert list(function_lengths([source]).values()) == [6, 1]
 
 
-@pytest.mark.parametrize(("values", "p90"), [([1], 1), (range(1, 11), 9), ([5] * 9 + [99], 5), ([5] * 8 + [99] * 2, 99)])
+@pytest.mark.parametrize(("values", "p90"), [([1], 1), ([*range(1, 11)], 9), ([5] * 9 + [99], 5), ([5] * 8 + [9] * 2, 9)])
 def test_percentile_by_hand(values: list[int], p90: int) -> None:
     assert percentile(values, 0.9) == p90
 
@@ -232,9 +240,9 @@ def test_a_long_file_is_seen() -> None:
     assert not too_long(python("\n" * 400), 400)
 
 
-@pytest.mark.parametrize("signature", ["f(x) -> int", "f(*x) -> int", "f(**x) -> int", "f(*, x) -> int", "f(x, /) -> int", "f()"])
+@pytest.mark.parametrize("signature", ["(x) -> int", "(*x) -> int", "(**x) -> int", "(*, x) -> int", "(x, /) -> int", "()"])
 def test_a_bare_signature_is_seen(signature: str) -> None:
-    assert unannotated(python(f"class A:\n    def {signature}: ..."))
+    assert unannotated(python(f"class A:\n    def f{signature}: ..."))
 
 
 def test_a_full_signature_is_not() -> None:
@@ -243,21 +251,27 @@ def test_a_full_signature_is_not() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x = 1", '"""M."""\ndef f(): ...', '"""M."""\nclass A: ...', '"""M."""\nclass A:\n    """D."""\n\n    def f(self): ...'],
+    ["", "def f(): ...", "class A: ...", 'class A:\n    """D."""\n\n    def f(self): ...'],
 )
 def test_a_missing_docstring_is_seen(text: str) -> None:
-    assert undocumented(python(text))
+    assert len(undocumented(python(f"x = 1\n{text}"))) == (2 if text else 1)
 
 
 def test_private_things_protocols_and_forward_need_no_docstring_again() -> None:
-    text = '"""M."""\ndef _f(): ...\nclass P:\n    """D."""\n\n    def run(self):\n        """R."""\n'
-    assert not undocumented(python(text + 'class A:\n    """D."""\n\n    def run(self): ...\n    def forward(self): ...\n'))
+    protocol = 'class P:\n    """D."""\n\n    def run(self):\n        """R."""\n'
+    fulfilled = 'class A:\n    """D."""\n\n    def run(self): ...\n    def forward(self): ...\n'
+    assert not undocumented(python(f'"""M."""\ndef _f(): ...\n{protocol}{fulfilled}'))
     assert not undocumented(python(""))
 
 
 @pytest.mark.parametrize(
     ("path", "text"),
-    [("export/utils.py", ""), ("export/_helpers.py", ""), ("edgeprune/a.py", "class BaseThing: ..."), ("a/b.py", "class RunManager: ...")],
+    [
+        ("export/utils.py", ""),
+        ("export/_helpers.py", ""),
+        ("edgeprune/a.py", "class BaseThing: ..."),
+        ("a/b.py", "class RunManager: ..."),
+    ],
 )
 def test_a_vague_name_is_seen(path: str, text: str) -> None:
     assert vaguely_named(python(text, path))
@@ -267,7 +281,7 @@ def test_a_plain_name_is_not() -> None:
     assert not vaguely_named(python("class Database: ...", "edgeprune/data/basis.py"))
 
 
-@pytest.mark.parametrize("text", ["match x:\n    case 1: ...", "with (open(a) as b, open(c) as d): ...", "def f[T](x: T): ..."])
+@pytest.mark.parametrize("text", ["match x:\n    case 1: ...", "with (a as b, c as d): ...", "try: ...\nexcept* E: ..."])
 def test_newer_syntax_is_seen(text: str) -> None:
     assert newer_than(python(text), (3, 8))
     assert not newer_than(python("if (n := 1): ..."), (3, 8))
@@ -279,9 +293,9 @@ def test_newer_syntax_is_seen(text: str) -> None:
 def committed() -> Iterator[Path]:
     """Every file but those that .gitignore names and git's own."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
-    for folder, folders, files in ROOT.walk():
+    for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if name != ".git" and f"{name}/" not in ignored]
-        yield from (folder / name for name in files if name not in ignored and not name.endswith(".pyc"))
+        yield from (Path(folder, name) for name in files if name not in ignored and not name.endswith(".pyc"))
 
 
 def test_no_file_names_a_machine_or_a_package_index() -> None:
@@ -295,7 +309,7 @@ def test_no_file_names_a_machine_or_a_package_index() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x = '/wo" "rk/data'", "cd /ro" "ot/x", "see /ho" "me/jane/runs", "https://py" "pi.org/simple", "files.python" "hosted.org"],
+    ["x = '/wo" "rk/data'", "cd /ro" "ot/x", "see /ho" "me/jane/a", "https://py" "pi.org/simple", "python" "hosted.org"],
 )
 def test_a_place_of_somebodys_own_is_seen(text: str) -> None:
     assert tells_where("a.md", text) == [f"a.md:1 {text}"]
