@@ -240,8 +240,8 @@ def _work(
     if "checkpoint" in options:
         options["holds"] = holds
     chosen, folder = read(recipe, partial_recipe(options), settings, out)
-    for path in work(chosen, folder, _progress(), until=until):
-        print(path)
+    for line in work(chosen, folder, _progress(), until=until):
+        print(line)
 
 
 def _progress() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count as counting
 from itertools import islice
 from typing import Protocol
@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from edgeprune.distill import Criterion
 from edgeprune.recipe import Hardware
 from runtimes.errors import UserError
-
-Tick = Callable[[int, int, str], None]  # (steps done, steps in all, a short note)
 
 
 class Batches(Protocol):

@@ -74,7 +74,7 @@ class Objective(Part):
 class Training(Part):
     """How a network is trained: `[teacher]` and `[student]` extend it, `[retrain]` too."""
 
-    epochs: Annotated[int, Field(ge=0)] = 10
+    epochs: NonNegative = 10.0  # the last one is cut short where this is not a whole number
     lr: Positive = 0.1
     lr_schedule: str = "cosine"
     warmup: Fraction = 0.0  # share of the steps in which the learning rate rises from 0
@@ -237,8 +237,8 @@ def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()
     ]
 
 
-def _stated(recipe: str) -> dict[str, Any]:
-    """What a recipe's file states, over what the one named by its `extends` states."""
+def _stated(recipe: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a recipe's file states, over what the one named by its `extends` states; `extending` led here."""
     path = Path(recipe)
     if not (path.suffix == ".toml" or path.is_file()):
         path = pick(shipped(), recipe, "recipe")
@@ -246,9 +246,9 @@ def _stated(recipe: str) -> dict[str, Any]:
     below = stated.pop("extends", None)
     if below is None:
         return stated
-    if below == path.stem or not isinstance(below, str):
+    if path in extending or not isinstance(below, str):
         raise UserError(f"{path} extends {below!r}", f"name another recipe: {', '.join(shipped())}")
-    return merge(_stated(below), stated)
+    return merge(_stated(below, (*extending, path)), stated)
 
 
 def _setting(setting: str) -> dict[str, Any]:
@@ -331,5 +331,5 @@ def _table(values: Mapping[str, Any], prefix: str) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """A scalar or a list of scalars: JSON's form of them is TOML's too."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    """A scalar or a list of scalars: JSON's form of them is TOML's too, but for one character."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False).replace("\x7f", r"\u007f")

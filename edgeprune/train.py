@@ -7,9 +7,11 @@ dropout depend on (seed, epoch) alone. On a GPU the data stays resident and the 
 from __future__ import annotations
 
 import io
-import pickle
+import math
 import time
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,8 +19,10 @@ from torch import Tensor, nn
 
 from edgeprune import learning_rate
 from edgeprune.distill import Criterion
-from edgeprune.optimise import Batches, Tick, backward, no_tick, sgd, top1
+from edgeprune.optimise import Batches, backward, no_tick, sgd, top1
+from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
+from edgeprune.reason import reason
 from edgeprune.recipe import Hardware, Training
 from edgeprune.tables import LR_SCHEDULES
 from runtimes.errors import UserError
@@ -53,22 +57,23 @@ def train(
         masking.hold(optimizer, model, masks)
     schedule: learning_rate.Schedule = resolve(pick(LR_SCHEDULES, settings.lr_schedule, "learning-rate schedule"))
     history, best = _resume(checkpoint, model, optimizer)
-    steps = settings.epochs * len(batches)
-    for epoch in range(len(history), settings.epochs):
-        started, total = time.perf_counter(), 0.0
+    steps = round(settings.epochs * len(batches))
+    epochs = math.ceil(steps / len(batches))
+    for epoch in range(len(history), epochs):
+        started, losses = time.perf_counter(), list[float]()
         model.train()
         torch.manual_seed(seed * 10_007 + epoch)
-        for index, (images, labels) in enumerate(batches.epoch(epoch)):
-            step = epoch * len(batches) + index
+        begun = epoch * len(batches)
+        for step, (images, labels) in enumerate(islice(batches.epoch(epoch), steps - begun), start=begun):
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * learning_rate.rate(schedule, step, steps, settings.warmup)
             optimizer.zero_grad(set_to_none=True)
-            total += backward(model, criterion, images, labels)
+            losses.append(backward(model, criterion, images, labels))
             optimizer.step()
-            on_step(step + 1, steps, f"epoch {epoch + 1}/{settings.epochs}")
+            on_step(step + 1, steps, f"epoch {epoch + 1}/{epochs}")
         accuracy = top1(model, validation)
         seconds = time.perf_counter() - started
-        history.append(_row(epoch, total / len(batches), accuracy, optimizer.param_groups[0]["lr"], seconds))
+        history.append(_row(epoch, fmean(losses), accuracy, optimizer.param_groups[0]["lr"], seconds))
         if accuracy >= max(row["validation_top1"] for row in history):
             best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         _save(checkpoint, model, optimizer, history, best)
@@ -95,6 +100,6 @@ def _resume(path: Path, model: nn.Module, optimizer: Any) -> tuple[list[Epoch], 
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged: {error!s:.120}", "delete it: the step then starts over") from error
-    return list(state["history"]), dict(state["best"])
+        return list(state["history"]), dict(state["best"])
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        raise UserError(f"{path} is damaged: {reason(error):.120}", "delete it: the step then starts over") from error

@@ -13,6 +13,7 @@ from edgeprune.recipe import Recipe, complete, load, merge
 from edgeprune.rundir import RunDir
 from export.targets import TARGETS
 from runtimes.errors import UserError
+from runtimes.files import read_json
 from runtimes.tables import pick
 
 # option of a verb -> where its value stands in a recipe
@@ -71,11 +72,13 @@ def opened(folder: Path) -> RunDir:
     return rundir
 
 
-def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> list[Path]:
-    """Run the pipeline up to `until` and return what its last step wrote for people to look at."""
-    rundir = run(recipe, folder, progress, until=until)
+def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> list[str]:
+    """Run the pipeline up to `until`; return what to tell: the report's headline, the files the last step wrote."""
+    written = run(recipe, folder, progress, until=until)[until]
     shown = (".html", ".md", ".onnx", ".safetensors")
-    return sorted(path for path in rundir[until].iterdir() if path.suffix in shown or path.name == "bundle")
+    files = [str(path) for path in sorted(written.iterdir()) if path.suffix in shown or path.name == "bundle"]
+    report = written / "report.json"
+    return [str(read_json(report)["headline"]), *files] if report.is_file() else files
 
 
 def export_run(folder: Path, target: str | None, progress: Progress) -> list[Path]:

@@ -15,6 +15,28 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("edgeprune", "export", "runtimes", "devices")
+
+LEARNING = frozenset({"torch", "numpy", "pydantic", "safetensors"})
+HOST = LEARNING | {"torchvision", "sklearn", "PIL", "matplotlib", "jinja2", "markupsafe", "rich"}
+OURS = frozenset({"export", "devices", "runtimes"})
+
+# What a file may import, anywhere in it, beside the standard library and its own package; the first pattern that fits.
+MAY_IMPORT = {
+    "runtimes/ort.py": frozenset({"numpy", "onnxruntime"}),
+    "runtimes/trt*.py": frozenset({"numpy", "tensorrt"}),
+    "runtimes/*": frozenset({"numpy"}),
+    "devices/*": frozenset({"numpy", "runtimes"}),
+    "export/*": frozenset({"numpy", "torch", "onnx", "runtimes"}),
+    "edgeprune/cli.py": frozenset({"typer", "runtimes"}),
+    "edgeprune/prune/*": LEARNING | OURS,
+    "edgeprune/distill/*": LEARNING | OURS,
+    "edgeprune/train.py": LEARNING | OURS,
+    "edgeprune/optimise.py": LEARNING | OURS,
+    "edgeprune/*": HOST | OURS,
+}
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BANNED_MODULES = frozenset({"base", "common", "helper", "helpers", "misc", "util", "utils"})
 BANNED_CLASSES = ("Base*", "*Manager", "*Helper")
@@ -60,7 +82,7 @@ def imported(source: Source, *, at_import_time: bool = False) -> dict[str, int]:
     `__import__` with a constant counts like a statement.
     """
     nodes = _run_on_import(source.tree) if at_import_time else ast.walk(source.tree)
-    return {name: node.lineno for node in nodes for name in _names(node, source)}
+    return {name: line for node in nodes for name, line in _names(node, source)}
 
 
 def wrong_imports(source: Source, allowed: frozenset[str]) -> list[str]:
@@ -112,15 +134,15 @@ def _run_on_import(node: ast.AST) -> Iterator[ast.AST]:
         yield from _run_on_import(child)
 
 
-def _names(node: ast.AST, source: Source) -> Iterator[str]:
+def _names(node: ast.AST, source: Source) -> Iterator[tuple[str, int]]:
     if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
+        yield from ((alias.name, node.lineno) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         module = _absolute(node, source)
-        yield module
-        yield from (f"{module}.{alias.name}" for alias in node.names)
+        yield module, node.lineno
+        yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
     elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-        yield from (str(part.value) for part in node.args[:1] if isinstance(part, ast.Constant))
+        yield from ((str(part.value), node.lineno) for part in node.args[:1] if isinstance(part, ast.Constant))
 
 
 def _absolute(node: ast.ImportFrom, source: Source) -> str:
@@ -217,9 +239,9 @@ def _public(owner: ast.Module | ast.ClassDef) -> Iterator[tuple[ast.AST, Functio
 
 # Text ----------------------------------------------------------------------------------------------------------------
 
-# Put together from parts, or this file would complain about itself.
-_MACHINE = r"(?<![\w.~-])/(?:" + "|".join(("wo" "rk", "ro" "ot", "home" r"/[a-z]\w*")) + ")/"
-_INDEX = "|".join(("py" r"pi\.", "python" "hosted", r"download\.py" "torch"))
+# Written so that this file does not complain about itself.
+_MACHINE = r"(?<![\w.~-])/(?:work|root|home/[a-z]\w*)/"
+_INDEX = r"pypi\.|python[h]osted|download\.pytorch"
 _PLACE = re.compile(f"{_MACHINE}|{_INDEX}", re.IGNORECASE)
 
 

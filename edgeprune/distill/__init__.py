@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edgeprune.distill.ce import ce
 from edgeprune.recipe import Objective
 from edgeprune.tables import LOSSES
+from runtimes.errors import UserError
 from runtimes.tables import pick, resolve
 
 # (student logits (N, C), teacher logits (N, C), labels (N,), objective) -> (N,)
@@ -30,10 +31,12 @@ def criterion_of(objective: Objective, teacher: nn.Module | None) -> Criterion:
     """L = a * L_distill + (1 - a) * CE, averaged over the batch (Alim et al. 2025; a is `objective.weight`).
 
     Cross entropy takes the raw logits of the student. The teacher is put into `eval()` and gets no gradient; where the
-    objective does not look at it, it is not run.
+    objective does not look at it, it is not run. An objective that needs a teacher and has none is a `UserError`.
     """
-    if teacher is None or not needs_teacher(objective):
+    if not needs_teacher(objective):
         return lambda student, images, labels: ce(student, student, labels, objective).mean()
+    if teacher is None:
+        raise UserError(f"the loss '{objective.loss}' needs a teacher; there is none", "name one, or set its loss=ce")
     distance: Loss = resolve(pick(LOSSES, objective.loss, "loss"))
     teacher.eval()
 

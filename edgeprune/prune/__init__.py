@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from edgeprune import distill
 from edgeprune.layers import layers, weights, why_dense
-from edgeprune.optimise import Batches, Tick, backward, leading, no_tick, sgd
+from edgeprune.optimise import Batches, backward, leading, no_tick, sgd
+from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from edgeprune.prune.allocate import Allocation
 from edgeprune.prune.patterns import Pattern

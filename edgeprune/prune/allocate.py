@@ -10,35 +10,17 @@ from torch import Tensor
 from runtimes.errors import UserError
 
 Allocation = Callable[[Mapping[str, Tensor], float, float], dict[str, int]]
+_Divide = Callable[[Mapping[str, Tensor], int], dict[str, int]]  # (scores by layer, budget) -> counts
 
 
 def by_global_ranking(scores: Mapping[str, Tensor], sparsity: float, floor: float) -> dict[str, int]:
-    """One threshold over all layers, from below which every layer keeps at least `floor` of its weights.
-
-    Layers that the threshold would take below their floor are set to it, and the others are ranked again for what is
-    left of the budget, until none falls below: the total stays exact.
-    """
-    budget = kept_in_total(scores, sparsity)
-    least = {name: _least(layer.numel(), floor) for name, layer in scores.items()}
-    _check_floor(sum(least.values()), budget, floor)
-    fixed: dict[str, int] = {}
-    while True:
-        free = {name: layer for name, layer in scores.items() if name not in fixed}
-        counts = _ranked(free, budget - sum(fixed.values()))
-        short = [name for name, count in counts.items() if count < least[name]]
-        if not short:
-            return {name: fixed.get(name, counts.get(name, 0)) for name in scores}
-        fixed |= {name: least[name] for name in short}
+    """One threshold over all layers, from below which every layer keeps at least `floor` of its weights."""
+    return _above_floor(_ranked, scores, sparsity, floor)
 
 
 def uniform(scores: Mapping[str, Tensor], sparsity: float, floor: float) -> dict[str, int]:
-    """The same share of each layer; remainders go to the layers that rounding cut most, first ones first."""
-    sizes = {name: layer.numel() for name, layer in scores.items()}
-    counts = {name: int(size * (1 - sparsity)) for name, size in sizes.items()}
-    lost = sorted(sizes, key=lambda name: counts[name] - sizes[name] * (1 - sparsity))
-    for name in lost[: kept_in_total(scores, sparsity) - sum(counts.values())]:
-        counts[name] += 1
-    return counts
+    """The same share of each layer, at least `floor`; the largest remainders are rounded up, first ones first."""
+    return _above_floor(_even, scores, sparsity, floor)
 
 
 def kept_in_total(scores: Mapping[str, Tensor], sparsity: float) -> int:
@@ -47,13 +29,39 @@ def kept_in_total(scores: Mapping[str, Tensor], sparsity: float) -> int:
     return total - round(sparsity * total)
 
 
+def _above_floor(divide: _Divide, scores: Mapping[str, Tensor], sparsity: float, floor: float) -> dict[str, int]:
+    """Divide the budget; layers that get less than their floor are set to it, and the others divide what is left.
+
+    Again until none falls below: the total stays exact.
+    """
+    budget = kept_in_total(scores, sparsity)
+    least = {name: _least(layer.numel(), floor) for name, layer in scores.items()}
+    _check_floor(sum(least.values()), budget, floor)
+    fixed: dict[str, int] = {}
+    while True:
+        free = {name: layer for name, layer in scores.items() if name not in fixed}
+        counts = divide(free, budget - sum(fixed.values())) if free else {}
+        short = [name for name, count in counts.items() if count < least[name]]
+        if not short:
+            return {name: fixed.get(name, counts.get(name, 0)) for name in scores}
+        fixed |= {name: least[name] for name in short}
+
+
 def _ranked(scores: Mapping[str, Tensor], budget: int) -> dict[str, int]:
-    if not scores:
-        return {}
     sizes = torch.tensor([layer.numel() for layer in scores.values()])
     order = torch.cat([layer.flatten() for layer in scores.values()]).argsort(descending=True, stable=True)
-    owners = torch.repeat_interleave(torch.arange(len(sizes)), sizes)[order[: max(0, budget)].cpu()]
+    owners = torch.repeat_interleave(torch.arange(len(sizes)), sizes)[order[:budget].cpu()]
     return dict(zip(scores, torch.bincount(owners, minlength=len(sizes)).tolist(), strict=True))
+
+
+def _even(scores: Mapping[str, Tensor], budget: int) -> dict[str, int]:
+    sizes = {name: layer.numel() for name, layer in scores.items()}
+    total = sum(sizes.values())
+    counts = {name: size * budget // total for name, size in sizes.items()}
+    lost = sorted(sizes, key=lambda name: -(sizes[name] * budget % total))
+    for name in lost[: budget - sum(counts.values())]:
+        counts[name] += 1
+    return counts
 
 
 def _least(size: int, floor: float) -> int:

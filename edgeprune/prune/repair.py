@@ -19,18 +19,19 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Pruning shifts the activations, and the old statistics then normalise wrongly. The variance is that of all batches
     together, E[var + mean^2] - E[mean]^2, as in Wu and Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3),
-    not the mean of the batches' variances; batches should be of equal size. The weights do not move.
+    not the mean of the batches' variances; batches should be of equal size. Only the norms are in training mode
+    meanwhile: dropout is off, as it will be when the statistics are used. The weights do not move.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     moments = {norm: _Moments() for norm in norms}
     hooks = [norm.register_forward_pre_hook(moments[norm]) for norm in norms]
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     kept = [norm.momentum for norm in norms]
     try:
-        model.train()
+        model.eval()
         with torch.no_grad():
             for norm in norms:
-                norm.momentum = 0.0  # the forward pass normalises with the batch but leaves the statistics alone
+                norm.train().momentum = 0.0  # normalises with the batch, leaves the statistics alone
             for images in batches:
                 model(images)
             for norm in norms:
@@ -39,7 +40,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
         for norm, momentum, hook in zip(norms, kept, hooks, strict=True):
             norm.momentum = momentum
             hook.remove()
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 class _Moments:

@@ -10,7 +10,7 @@ import numpy as np
 from edgeprune.bench import Bench
 from edgeprune.data import Split
 from edgeprune.data.records import Images
-from edgeprune.optimise import Tick
+from edgeprune.progress import Tick
 from export.bundle import NetworkFile, write_bundle
 from runtimes.files import read_json
 from runtimes.records import Workload

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgeprune import __version__
 from edgeprune.bench import Bench
 from edgeprune.layers import Accounting, account, layers, why_dense
-from edgeprune.optimise import Tick
+from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from export.macs import count_macs
 from export.sizes import size_bytes

@@ -13,7 +13,7 @@ from devices import open_device
 from devices.deploy import measure_on
 from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
-from edgeprune.optimise import Tick
+from edgeprune.progress import Tick
 from runtimes.errors import UserError
 from runtimes.records import Measurement
 

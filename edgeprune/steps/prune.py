@@ -10,7 +10,8 @@ from safetensors.torch import save
 from edgeprune import prune as pruning
 from edgeprune.bench import Bench
 from edgeprune.models.checkpoint import save_state
-from edgeprune.optimise import Tick, top1
+from edgeprune.optimise import top1
+from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from runtimes.files import write_bytes, write_json
 

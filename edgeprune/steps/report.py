@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeprune.bench import Bench
-from edgeprune.optimise import Tick
+from edgeprune.progress import Tick
 from edgeprune.report import write_report
 
 

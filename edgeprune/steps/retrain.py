@@ -9,7 +9,7 @@ from torch import nn
 from edgeprune import distill
 from edgeprune.bench import Bench
 from edgeprune.models.checkpoint import save_state
-from edgeprune.optimise import Tick
+from edgeprune.progress import Tick
 from edgeprune.train import Epoch, train
 from runtimes.files import write_json
 

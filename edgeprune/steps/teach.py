@@ -7,7 +7,8 @@ from pathlib import Path
 from edgeprune import distill
 from edgeprune.bench import Bench, Role
 from edgeprune.models.checkpoint import save_state
-from edgeprune.optimise import Tick, top1
+from edgeprune.optimise import top1
+from edgeprune.progress import Tick
 from edgeprune.recipe import Objective
 from edgeprune.train import train
 from runtimes.files import write_json

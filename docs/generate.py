@@ -1,0 +1,303 @@
+"""Write the generated parts of the documentation: `python docs/generate.py`; with `--check`, only say which are stale.
+
+Prose is written by hand. What follows from the code or from results stands between marks in the Markdown files:
+
+    <!-- generated: NAME [ARGUMENT] -->            made by the function that `GENERATORS` has under NAME
+    ...
+    <!-- end -->
+
+    <!-- results: docs/results/NAME.json -->        the table after it is rendered from the committed measurements
+    | ... |
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import json
+import re
+import statistics
+import sys
+import textwrap
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.methods import ALIASES, METHODS
+from edgeprune.recipe import Part, Recipe, shipped
+from runtimes.errors import UserError
+from runtimes.files import read_json, write_text
+from runtimes.tables import pick, resolve
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 100  # columns of the help pages
+NOT_RUN = "not run"
+
+_GENERATED = re.compile(r"(?ms)(?<=^<!-- generated: )([\w-]+)(?: (\S+))? -->\n.*?(?=^<!-- end -->)")
+_RESULTS = re.compile(r"(?m)(?<=^<!-- results: )(\S+) -->\n+(?:\|.*\n)*\n*")
+
+# The last part of a recipe key -> the table in which its value is looked up.
+_NAMED = {
+    "allocation": "allocations",
+    "criterion": "criteria",
+    "loss": "losses",
+    "lr_schedule": "lr-schedules",
+    "method": "methods",
+    "model": "models",
+    "pattern": "patterns",
+    "protocol": "protocols",
+    "repair": "repairs",
+    "runtimes": "runtimes",
+    "target": "targets",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write, or with `--check` compare; exit code 1 where something is stale."""
+    check = "--check" in arguments
+    told = {path.relative_to(ROOT): refresh(path, check=check) for path in documents(ROOT)}
+    for path, what in told.items():
+        if what:
+            print(f"{path} {what}")
+    return 1 if any(what != "is written" for what in told.values() if what) else 0
+
+
+def refresh(path: Path, *, check: bool) -> str | None:
+    """Make the generated parts of one document anew; what is to be told about it, if anything."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        made = rendered(text)
+    except UserError as error:  # a name that is none, or results that are not there
+        return f"cannot be made: {error.message}; {error.hint}"
+    if made == text:
+        return None
+    if check:
+        return "is stale: run python docs/generate.py"
+    write_text(path, made)
+    return "is written"
+
+
+def documents(root: Path) -> list[Path]:
+    """The Markdown files: those beside the README, and everything under docs/."""
+    return [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+
+
+def rendered(text: str, root: Path = ROOT) -> str:
+    """A document with everything between its marks made anew."""
+
+    def part(found: re.Match[str]) -> str:
+        name, argument = found.groups()
+        make: Callable[..., str] = pick(GENERATORS, name, "generated part")
+        return f"{found.group().splitlines()[0]}\n\n{make(*[argument] if argument else []).strip()}\n\n"
+
+    def table(found: re.Match[str]) -> str:
+        return f"{found.group(1)} -->\n\n{results(read_json(root / found.group(1)))}\n"
+
+    return _RESULTS.sub(table, _GENERATED.sub(part, text))
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+def results(content: Mapping[str, Any]) -> str:
+    """A Markdown table of measurements: a row for each label, a column for each number, `mean ± deviation (n)`."""
+    columns = content["columns"]
+    titles = ["", *(", ".join(filter(None, (column["title"], column.get("unit")))) for column in columns)]
+    rows = [
+        [str(row["label"]), *(cell(row["values"].get(column["key"]), column["digits"]) for column in columns)]
+        for row in content["rows"]
+    ]
+    return grid(titles, rows, numbers=True)
+
+
+def cell(values: Sequence[float | None] | None, digits: int) -> str:
+    """One value as it is, several as mean ± sample standard deviation (how many); none at all: not run."""
+    known = [value for value in values or () if value is not None]
+    if not known:
+        return NOT_RUN
+    if len(known) == 1:
+        return f"{known[0]:.{digits}f}"
+    return f"{statistics.fmean(known):.{digits}f} ± {statistics.stdev(known):.{digits}f} ({len(known)})"
+
+
+def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
+    """A Markdown table; `numbers` sets every column but the first flush right."""
+    rule = ["---", *["---:" if numbers else "---"] * (len(titles) - 1)]
+    lines = [[text.replace("|", r"\|") for text in row] for row in (titles, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])) + "\n"
+
+
+# The recipe ----------------------------------------------------------------------------------------------------------
+
+
+def recipe_keys() -> str:
+    """A section for each table of the recipe: key, what it may be, default, meaning."""
+    sections: dict[tuple[type[Part], str], list[str]] = {}  # equal tables are described once
+    for name, part in _parts(Recipe(), ""):
+        sections.setdefault((type(part), part.model_dump_json()), []).append(name)
+    blocks = []
+    for (kind, values), names in sections.items():
+        heading = " and ".join(f"`[{name}]`" for name in names) if names != [""] else "At the top"
+        blocks.append(f"### {heading}\n\n{_prose(kind)}\n\n{_keys(kind, json.loads(values), names[0])}")
+    return "\n".join(blocks)
+
+
+def methods() -> str:
+    """What each named method is, and what it prescribes: a row for each key, a column for each method."""
+    told = [f"- `{name}`: {prescribed['summary']}" for name, prescribed in METHODS.items()]
+    told += [f"- `{alias}`: the same as `{real}`" for alias, real in ALIASES.items()]
+    flat = {name: dict(_flat(prescribed)) for name, prescribed in METHODS.items()}
+    keys = [key for key in dict.fromkeys(key for values in flat.values() for key in values) if key != "summary"]
+    rows = [[f"`{key}`", *(_prescribed(values, key) for values in flat.values())] for key in keys]
+    return "\n".join(told) + "\n\n" + grid(["", *(f"`{name}`" for name in flat)], rows)
+
+
+def _prescribed(values: Mapping[str, Any], key: str) -> str:
+    return f"`{_toml(values[key])}`" if key in values else ""
+
+
+def recipes() -> str:
+    """The recipes that ship, each with its own first comment."""
+    firsts = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in shipped().items()}
+    return "\n".join(f"- `{name}`: {first.removeprefix('#').strip()}" for name, first in firsts.items())
+
+
+def _parts(part: Part, name: str) -> Iterator[tuple[str, Part]]:
+    yield name, part
+    for field in type(part).model_fields:
+        value = getattr(part, field)
+        if isinstance(value, Part):
+            yield from _parts(value, f"{name}.{field}".lstrip("."))
+
+
+def _keys(kind: type[Part], values: Mapping[str, Any], section: str) -> str:
+    """`values` are the defaults where this table stands, which may not be those of its class."""
+    schema, comments = kind.model_json_schema()["properties"], field_comments(kind)
+    plain = [name for name in kind.model_fields if not isinstance(kind.model_fields[name].default, Part)]
+    rows = []
+    for name in plain:
+        table = "datasets" if (section, name) == ("data", "name") else _NAMED.get(name)
+        allowed = f"`edgeprune list {table}`" if table else allowed_values(schema[name])
+        rows.append([f"`{name}`", allowed, f"`{_toml(values[name])}`", comments.get(name, "")])
+    return grid(["key", "may be", "default", "meaning"], rows)
+
+
+def allowed_values(schema: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, in words."""
+    if "anyOf" in schema:
+        return ", or ".join(allowed_values(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return ", ".join(f'`"{value}"`' for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"a list of {allowed_values(schema['items'])}"
+    words = {"boolean": "`true` or `false`", "integer": "a whole number", "number": "a number", "string": "text"}
+    limits = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    said = [f"{word} {schema[key]:g}" for key, word in limits.items() if key in schema]
+    return ", ".join([words[schema["type"]], *said])
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if value is not None else "not set"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _prose(kind: type) -> str:
+    """A docstring as one paragraph, without the table's name in front, which is the heading already."""
+    said = re.sub(r"^`\[.*?\]`: ", "", " ".join((inspect.getdoc(kind) or "").split()))
+    return f"{said[:1].upper()}{said[1:]}"
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+def record(address: str) -> str:
+    """The fields of a dataclass, `package.module:Class`: its docstring, then name, type and comment of each field."""
+    kind: type = resolve(address)
+    comments = field_comments(kind)
+    rows = [[f"`{name}`", f"`{typed}`", comments.get(name, "")] for name, typed in _annotations(kind).items()]
+    return f"{inspect.getdoc(kind)}\n\n{grid(['field', 'type', 'meaning'], rows)}"
+
+
+def field_comments(kind: type) -> dict[str, str]:
+    """The comment at each field of a class, or above it, those of the classes it extends included."""
+    found: dict[str, str] = {}
+    for one in reversed([one for one in kind.__mro__ if one.__module__.split(".")[0] in ("edgeprune", "runtimes")]):
+        source, fields = _fields(one)
+        comments = _comments(source)
+        for name, node in fields.items():
+            said = _above(comments, node.lineno)
+            said += [comments[line][1] for line in range(node.lineno, (node.end_lineno or 0) + 1) if line in comments]
+            if said:
+                found[name] = " ".join(said)
+    return found
+
+
+def _annotations(kind: type) -> dict[str, str]:
+    return {name: ast.unparse(node.annotation) for name, node in _fields(kind)[1].items()}
+
+
+def _fields(kind: type) -> tuple[str, dict[str, ast.AnnAssign]]:
+    source = textwrap.dedent(inspect.getsource(kind))
+    definition = ast.parse(source).body[0]
+    nodes = definition.body if isinstance(definition, ast.ClassDef) else []
+    return source, {ast.unparse(node.target): node for node in nodes if isinstance(node, ast.AnnAssign)}
+
+
+def _comments(source: str) -> dict[int, tuple[bool, str]]:
+    """Line number -> (whether the comment has the line to itself, its text)."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {
+        token.start[0]: (not token.line[: token.start[1]].strip(), token.string.removeprefix("#").strip())
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
+
+
+def _above(comments: Mapping[int, tuple[bool, str]], line: int) -> list[str]:
+    alone, text = comments.get(line - 1, (False, ""))
+    return [*_above(comments, line - 1), text] if alone else []
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+
+
+def verbs() -> str:
+    """The help page of the program and of each verb, as a terminal of `WIDTH` columns shows it."""
+    import typer
+    from typer.main import get_command
+
+    from edgeprune.cli import app
+
+    program: Any = get_command(app)
+    top = typer.Context(program, info_name="edgeprune", terminal_width=WIDTH)
+    pages = {"edgeprune": program.get_help(top)}
+    for name, command in program.commands.items():
+        pages[f"edgeprune {name}"] = command.get_help(
+            typer.Context(command, info_name=name, parent=top, terminal_width=WIDTH)
+        )
+    return "\n".join(f"## {name}\n\n```text\n{_trimmed(page)}\n```\n" for name, page in pages.items())
+
+
+def _trimmed(page: str) -> str:
+    return "\n".join(line.rstrip() for line in page.strip().splitlines())
+
+
+GENERATORS: dict[str, Callable[..., str]] = {
+    "methods": methods,
+    "recipe-keys": recipe_keys,
+    "recipes": recipes,
+    "record": record,
+    "verbs": verbs,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Make one results file from the reports of runs: `python docs/results/collect.py FILE COMMAND LABEL=RUN,RUN ... [KEYS]`.
+
+    python docs/results/collect.py docs/results/quickstart.json "edgeprune run quickstart --seed N" \\
+        "sparse 90 %=runs/q0,runs/q1,runs/q2"
+
+One row a label, one value a run (a seed). Nothing is computed here but the reading of `6-report/report.json`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runtimes.files import write_json
+
+Report = Mapping[str, Any]
+LIBRARIES = ("torch", "onnxruntime", "numpy")
+
+
+def row(report: Report, name: str) -> Mapping[str, Any]:
+    """The row of one network on ONNX Runtime on this machine."""
+    found: Mapping[str, Any] = next(
+        entry for entry in report["rows"] if (entry["name"], entry["runtime"], entry["device"]) == (name, "ort", "local")
+    )
+    return found
+
+
+# key -> title, unit, digits, and where it stands in a report
+COLUMNS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
+    "teacher": ("teacher", "%", 2, lambda report: row(report, "teacher")["top1"]),
+    "dense": ("dense", "%", 2, lambda report: row(report, "dense")["top1"]),
+    "before": ("pruned, before retraining", "%", 2, lambda report: row(report, "pruned")["top1"]),
+    "after": ("retrained", "%", 2, lambda report: row(report, "sparse")["top1"]),
+    "zeros": ("zeros", "%", 2, lambda report: 100 * row(report, "sparse")["sparsity"]),
+    "zeros_paper": ("zeros, the paper's count", "%", 2, lambda report: 100 * row(report, "sparse")["sparsity_paper"]),
+    "onnx": ("ONNX", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["onnx"] / 1000),
+    "dense_compressed": ("dense, compressed", "kB", 0, lambda report: row(report, "dense")["size_bytes"]["compressed"] / 1000),
+    "compressed": ("compressed", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["compressed"] / 1000),
+    "ratio": ("latency, sparse : dense", "", 3, lambda report: next(iter(report["comparisons"]))["latency_ratio"]),
+}
+
+
+def main(file: str, command: str, *labelled: str) -> None:
+    """Write the results file for the labelled runs."""
+    rows, reports = [], []
+    for one in labelled:
+        label, _, runs = one.partition("=")
+        of_label = [json.loads((Path(run) / "6-report" / "report.json").read_text()) for run in runs.split(",")]
+        values = {key: [round(get(report), 6) for report in of_label] for key, (_, _, _, get) in COLUMNS.items()}
+        rows.append({"label": label, "seeds": [report["recipe"]["seed"] for report in of_label], "values": values})
+        reports += of_label
+    facts = json.loads(json.dumps(reports[0]["environment"]))
+    document = {
+        "schema_version": 1,
+        "recipe": reports[0]["name"],
+        "command": command,
+        "machine": facts,
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "date": datetime.now(UTC).date().isoformat(),
+        "columns": [{"key": key, "title": c[0], "unit": c[1], "digits": c[2]} for key, c in COLUMNS.items()],
+        "rows": rows,
+    }
+    write_json(Path(file), document)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Small networks, batches and recipes for the tests of the core: real members of the tables, made tiny."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.data import Dataset, load_data
+from edgeprune.data.batches import Batches
+
+CLASSES = 4  # of the synthetic data
+
+
+class Toy(nn.Sequential):
+    """Every kind of layer pruning cares about: stem, dense, depthwise and grouped convolutions, two linear layers."""
+
+    def __init__(self, channels: int = 3, classes: int = CLASSES, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 8, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(8)
+        self.relu1 = nn.ReLU()
+        self.conv = nn.Conv2d(8, 8, 3, stride=2, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.relu2 = nn.ReLU()
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped = nn.Conv2d(8, 8, 1, groups=2)
+        self.pointwise = nn.Conv2d(8, 12, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(12, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, classes)
+
+
+def toy(seed: int = 0, **changes: float) -> nn.Module:
+    """A toy network, seeded."""
+    torch.manual_seed(seed)
+    return Toy(**changes)  # type: ignore[arg-type]
+
+
+def synthetic() -> Dataset:
+    """The synthetic images: 230 to train on, 26 held out, 128 to test on, 3 x 8 x 8, four classes."""
+    return load_data("synthetic", None, validation=0.1, split_seed=0, image_size=None)
+
+
+def training(data: Dataset, batch_size: int = 64, seed: int = 7) -> Batches:
+    """Shuffled and augmented batches of the training split."""
+    return Batches(data.train, data.preprocess, batch_size=batch_size, device="cpu", augment=data.augment, seed=seed)
+
+
+def validation(data: Dataset) -> Batches:
+    """The held-out images in order."""
+    return Batches(data.validation, data.preprocess, batch_size=64, device="cpu")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same batches in every epoch."""
+
+    batches: Sequence[tuple[Tensor, Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
+def random_batches(count: int, size: int = 16, seed: int = 0, channels: int = 3) -> Fixed:
+    """Noise with labels."""
+    draw = torch.Generator().manual_seed(seed)
+    images = [torch.randn(size, channels, 8, 8, generator=draw) for _ in range(count)]
+    return Fixed([(batch, torch.randint(0, CLASSES, (size,), generator=draw)) for batch in images])
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's state."""
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two states have the same names and bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` with its content, by relative path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
