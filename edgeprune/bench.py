@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeprune.data import Dataset, load_data
 from edgeprune.data.batches import Batches
 from edgeprune.distill import needs_teacher
-from edgeprune.models import build
+from edgeprune.models import build, check_fits
 from edgeprune.models.checkpoint import find_checkpoint, load_checkpoint
 from edgeprune.optimise import device_of
 from edgeprune.prune.patterns import Pattern
@@ -49,7 +49,7 @@ class Bench:
         """The images, split into training, validation and test."""
         settings = self.recipe.data
         folder = settings.dir or os.environ.get("EDGEPRUNE_DATA", "")
-        return load_data(
+        data = load_data(
             settings.name,
             Path(folder) if folder else None,
             validation=settings.validation,
@@ -57,16 +57,25 @@ class Bench:
             image_size=settings.image_size,
             download=settings.download,
         )
+        for purpose, split in (("train on", data.train), ("validate on", data.validation), ("test on", data.test)):
+            if not len(split):
+                raise UserError(f"{settings.name} leaves no image to {purpose}", "add images, or see data.validation")
+        return data
 
     def seed(self, stream: str) -> int:
         """The seed of one source of chance in this run."""
         return self.recipe.seed * 1_009 + _STREAMS[stream]
 
     def fresh(self, role: Role) -> nn.Module:
-        """The network of a role, newly initialised from the run's seed, on the training device."""
+        """The network of a role, newly initialised from the run's seed, on the training device.
+
+        `UserError` unless it takes the images and has one output for each class.
+        """
         torch.manual_seed(self.seed(role))
         settings = self.settings(role)
-        model = build(settings.model, classes=len(self.data.classes), channels=self.data.image_shape[0])
+        classes, shape = len(self.data.classes), self.data.image_shape
+        model = build(settings.model, classes=classes, channels=shape[0])
+        check_fits(model, shape, classes, what=f"the {role}'s network {settings.model}")
         return self.place(model)
 
     def settings(self, role: Role) -> Network:

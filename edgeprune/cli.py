@@ -20,7 +20,7 @@ app = typer.Typer(
 
 RecipeOrRun = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE|RUN]", help="A recipe's name, its .toml file, or a run folder to continue."),
+    typer.Argument(metavar="RECIPE|RUN", help="A recipe's name, its .toml file, or a run folder to continue."),
 ]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -53,7 +53,10 @@ def run(
     data_dir: DataDir = None,
     weights_dir: WeightsDir = None,
 ) -> None:
-    """Do all of it: teach, prune, retrain, export, compile, measure, report. Resumes where it stopped."""
+    """Do every step of a recipe, and resume where it stopped.
+
+    Teach, prune, retrain, export, compile, measure, report: each leaves a folder in the run folder.
+    """
     _work(recipe, _given(locals()), settings, out, until="report")
 
 
@@ -71,7 +74,10 @@ def teach(
     teacher_model: TeacherModel = None,
     teacher_checkpoint: TeacherCheckpoint = None,
 ) -> None:
-    """Provide the teacher and the dense student, from checkpoints or by training them (0-teacher)."""
+    """Provide the teacher and the dense student (0-teacher).
+
+    From checkpoints, or by training them on the labels.
+    """
     _work(recipe, _given(locals()), settings, out, until="teach")
 
 
@@ -92,7 +98,10 @@ def prune(
     teacher_model: TeacherModel = None,
     teacher_checkpoint: TeacherCheckpoint = None,
 ) -> None:
-    """Prune a dense network in one shot under its teacher (1-prune)."""
+    """Prune a dense network under its teacher (1-prune).
+
+    In one shot; the result before any retraining has its batch norm re-estimated.
+    """
     _work(recipe, _given(locals()), settings, out, until="prune")
 
 
@@ -127,7 +136,10 @@ def export(
     model: Model = None,
     checkpoint: Annotated[str | None, typer.Option(help="A finished network's weights, zeros included.")] = None,
 ) -> None:
-    """Write verified ONNX files for a target (3-export); another target than the recipe's gets a folder of its own."""
+    """Write verified ONNX files for a target (3-export).
+
+    Another target than the recipe's gets a folder of its own. A checkpoint is exported as it is, zeros and all.
+    """
     given = _given(locals())
     if recipe is None or not Path(recipe, "recipe.toml").is_file():
         _work(recipe, given, settings, out, until="export", holds="sparse")
@@ -140,7 +152,7 @@ def export(
 
 @app.command()
 def compile(run: Run) -> None:
-    """Put the exported networks into the bundle that travels to devices (4-compile)."""
+    """Make the bundle that travels to devices (4-compile)."""
     _work(str(run), {}, [], None, until="compile")
 
 
@@ -155,7 +167,10 @@ def measure(
     batch: Annotated[int | None, typer.Option(help="Images in one inference.", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime.", min=1)] = None,
 ) -> None:
-    """Measure a run's networks on devices (5-measure); what was measured before and not again stays."""
+    """Measure a run's networks on devices (5-measure).
+
+    What was measured before and is not measured again stays.
+    """
     from edgeprune.verbs import measure_run
 
     asked = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
@@ -167,7 +182,7 @@ def measure(
 
 @app.command()
 def report(runs: Runs) -> None:
-    """Write report.json, report.md and report.html of each run (6-report)."""
+    """Write a run's JSON, Markdown and HTML report (6-report)."""
     from edgeprune.report import write_report
     from edgeprune.verbs import opened
 
@@ -181,7 +196,10 @@ def list_tables(
     table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """List everything that can be chosen by name: criteria, losses, methods, models, recipes, targets and so on."""
+    """List all that can be chosen by name.
+
+    Criteria, losses, methods, models, recipes, targets and so on.
+    """
     from edgeprune.listing import as_text, listing
 
     found = listing(table)
@@ -195,7 +213,10 @@ def list_tables(
 
 @app.command()
 def doctor() -> None:
-    """Say what is here, what is missing, and how to get it. Exit code 1 when something needed is missing."""
+    """Say what is missing here, and how to get it.
+
+    Exit code 1 when something is missing that edgeprune needs.
+    """
     from edgeprune.doctor import as_text, examine
 
     findings = examine()
@@ -203,7 +224,7 @@ def doctor() -> None:
     raise typer.Exit(0 if all(finding.fine for finding in findings if finding.needed) else 1)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:

@@ -47,20 +47,20 @@ class Part(BaseModel):
 class Data(Part):
     """`[data]`: which images. `dir` is the folder (or file) they lie in; digits and synthetic need none."""
 
-    name: str = "digits"
-    dir: str = ""
+    name: str = "digits"  # or --data with a folder of images or an .npz
+    dir: str = ""  # the folder or file; empty: EDGEPRUNE_DATA
     validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # share of the training images held out
-    split_seed: int = 0
-    image_size: int | None = None
-    download: bool = True
+    split_seed: int = 0  # which training images are held out
+    image_size: int | None = None  # pixels; for data sets of image files
+    download: bool = True  # fetch what is missing, where that is possible
 
 
 class Objective(Part):
-    """A loss to minimise: `weight * distance to the teacher + (1 - weight) * cross entropy` (method.md 1.1, alpha)."""
+    """A loss to minimise: `weight * distance to the teacher + (1 - weight) * cross entropy`."""
 
-    loss: str = "ca_kld"
-    weight: Share = 0.5
-    temperature: Positive = 3.0
+    loss: str = "ca_kld"  # the distance to the teacher; ce: labels alone
+    weight: Share = 0.5  # alpha, the share of the distance
+    temperature: Positive = 3.0  # T, divides the logits of both
     standardise: Literal["population", "unbiased", "none"] = (
         "population"  # the deviation that the logits are divided by
     )
@@ -75,51 +75,51 @@ class Training(Part):
     """How a network is trained: `[teacher]` and `[student]` extend it, `[retrain]` too."""
 
     epochs: NonNegative = 10.0  # the last one is cut short where this is not a whole number
-    lr: Positive = 0.1
-    lr_schedule: str = "cosine"
+    lr: Positive = 0.1  # peak learning rate
+    lr_schedule: str = "cosine"  # from the peak on
     warmup: Fraction = 0.0  # share of the steps in which the learning rate rises from 0
 
 
 class Network(Training):
     """A network and where it comes from: a checkpoint, or else a training of `epochs`."""
 
-    model: str = ""
-    checkpoint: str = ""
+    model: str = ""  # a name, or package.module:factory
+    checkpoint: str = ""  # a file; none: the network is trained
 
 
 class Student(Network):
     """The network to prune; `holds` says what its checkpoint is: the zeros of a pruned or finished one are its mask."""
 
-    holds: Literal["dense", "pruned", "sparse"] = "dense"
+    holds: Literal["dense", "pruned", "sparse"] = "dense"  # what the checkpoint is
 
 
 class Hardware(Part):
     """`[train]`: what all trainings share: the machine, the batch and the optimiser (SGD)."""
 
-    hardware: Literal["auto", "cpu", "cuda"] = "auto"
+    hardware: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has cores
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-    weight_decay: NonNegative = 5e-4
+    batch_size: Annotated[int, Field(ge=2)] = 128  # images in a step
+    momentum: Fraction = 0.9  # of SGD
+    nesterov: bool = False  # Nesterov's momentum
+    weight_decay: NonNegative = 5e-4  # on all parameters, but none while scoring
 
 
 class Prune(Part):
     """`[prune]`: mask = pattern(criterion(w, signals(model, batches, guide)), allocate(sparsity))."""
 
     sparsity: Fraction = 0.9  # share of the prunable weights that become zero; 2:4 fixes it at 0.5
-    pattern: str = "unstructured"
-    criterion: str = "weighted_ema_gradient"
+    pattern: str = "unstructured"  # which weights of a layer may be zero together
+    criterion: str = "weighted_ema_gradient"  # importance of each weight
     guide: Objective = Objective()
-    allocation: str = "global"
+    allocation: str = "global"  # how many weights each layer keeps
     floor: Fraction = 0.0  # the share of its weights that every layer keeps at least
-    layers: tuple[Literal["conv", "linear"], ...] = ("conv",)
+    layers: tuple[Literal["conv", "linear"], ...] = ("conv",)  # kinds of layers that are pruned
     skip: tuple[str, ...] = ()  # names of layers left dense (shell patterns)
     beta: Fraction = 0.99  # of the exponential moving average
     epochs: NonNegative = 1.0  # of scoring, in which the student is fine-tuned under the guide; 0: no fine-tuning
-    lr: Positive = 0.01
-    repair: str = "batch_norm"
-    repair_batches: Annotated[int, Field(ge=1)] = 30
+    lr: Positive = 0.01  # learning rate of the scoring
+    repair: str = "batch_norm"  # what is mended before retraining
+    repair_batches: Annotated[int, Field(ge=1)] = 30  # training batches the repair looks at
 
     @model_validator(mode="before")
     @classmethod
@@ -138,24 +138,24 @@ class Retrain(Training):
 class Export(Part):
     """`[export]`: for which target the files are written."""
 
-    target: str = "local"
+    target: str = "local"  # decides opset, IR version and the note in the report
 
 
 class Measure(Part):
     """`[measure]`: how the networks are timed; the device is chosen on the command line."""
 
-    runtimes: tuple[str, ...] = ("ort",)
-    protocol: str = "quick"
-    batch: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=1)] = 1
+    runtimes: tuple[str, ...] = ("ort",)  # each network is measured on each
+    protocol: str = "quick"  # how long and how often
+    batch: Annotated[int, Field(ge=1)] = 1  # images in one inference
+    threads: Annotated[int, Field(ge=1)] = 1  # of the runtime
 
 
 class Recipe(Part):
     """The whole recipe, complete and checked."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"
-    seed: Annotated[int, Field(ge=0)] = 0
-    method: str = "default"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"  # also the name of the run folder
+    seed: Annotated[int, Field(ge=0)] = 0  # of everything drawn at random
+    method: str = "default"  # fills in what the recipe does not state
     weights_dir: str = ""  # where checkpoints named without a path are looked for
     data: Data = Data()
     train: Hardware = Hardware()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgeprune import __version__
 from edgeprune.recipe import Recipe, differences, load, to_toml
@@ -53,8 +53,7 @@ class RunDir:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; another one at work in it is a `UserError`. A killed one holds nothing."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a") as handle:
+        with self._lock_file() as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -63,36 +62,54 @@ class RunDir:
                 ) from None
             yield
 
+    def _lock_file(self) -> IO[str]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / ".lock").open("a")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be a run folder: {error.strerror}", "choose another --out") from error
+
     def adopt(self, recipe: Recipe) -> None:
-        """Write `recipe` into a new folder; in an old one it must be the recipe that is there already."""
+        """Write `recipe` into a new folder; where a run has begun, it must be the recipe that is there already."""
         if self.recipe_path.is_file():
             told = differences(self.recipe(), recipe, ignore=PLACES)
-            if told:
+            if told and self._begun():
                 shown = "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "")
                 raise UserError(
                     f"{self.path} is a run of another recipe ({shown})", "choose another --out, or delete the folder"
                 )
-            return
-        if any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
+            if not told:
+                return
+        elif any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
         write_json(self.path / "run.json", _provenance(recipe, self.recipe_path))
         write_text(self.recipe_path, to_toml(recipe))
 
+    def _begun(self) -> bool:
+        """Whether any step has written a file: a call that failed before that binds the folder to nothing."""
+        return any(path.is_file() for step in FOLDERS for path in self[step].rglob("*"))
+
     def done(self, step: str) -> bool:
         """Whether a step was finished and its files are still what they were."""
-        marker = self[step] / "completed.json"
-        if not marker.is_file():
-            return False
-        outputs = read_json(marker)["outputs"]
-        return all(
-            (self[step] / name).is_file() and sha256(self[step] / name) == digest for name, digest in outputs.items()
-        )
+        return (self[step] / "completed.json").is_file() and not self._changed(step)
 
     def begin(self, step: str) -> None:
-        """Make the step's folder, and clear away what a killed process was about to write there."""
+        """Make the step's folder, and clear away what a killed process was about to write there.
+
+        Of a finished step, clear away the files that are not what they were, so that nobody takes them for finished.
+        """
         self[step].mkdir(parents=True, exist_ok=True)
-        for unfinished in self[step].glob(".*.tmp"):
+        for unfinished in self[step].rglob(".*.tmp"):
             unfinished.unlink()
+        if (self[step] / "completed.json").is_file():
+            for path in self._changed(step):
+                path.unlink(missing_ok=True)
+
+    def _changed(self, step: str) -> list[Path]:
+        """The files of a finished step that are missing or not what they were."""
+        outputs = read_json(self[step] / "completed.json")["outputs"]
+        digests = {self[step] / name: digest for name, digest in outputs.items()}
+        return [path for path, digest in digests.items() if not path.is_file() or sha256(path) != digest]
 
     def complete(self, step: str, outputs: list[Path], seconds: float) -> None:
         """Mark a step as finished, with the hashes of what it wrote; the steps after it are to be done again."""
@@ -101,6 +118,11 @@ class RunDir:
             self.outdate(later)
         digests = {str(path.relative_to(self[step])): sha256(path) for path in sorted(outputs)}
         write_json(self[step] / "completed.json", {"step": step, "seconds": round(seconds, 3), "outputs": digests})
+
+    def accept(self, step: str) -> None:
+        """Take the files of a finished step for finished as they are now; the steps after it are to be done again."""
+        told = read_json(self[step] / "completed.json")
+        self.complete(step, [self[step] / name for name in told["outputs"]], told["seconds"])
 
     def outdate(self, step: str) -> None:
         """Take back that a step is finished; its files stay until it is done again."""

@@ -106,8 +106,11 @@ def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], prog
 
     written: list[Path] = []
     with rundir.locked():
+        measured = rundir.done("measure")
         for number, name in enumerate(devices, start=1):
             with progress.step(f"measure on {name}", number, len(devices)) as shown:
                 written += measure_with(Bench(recipe, rundir), name, asked, shown.tick)
+        if measured:
+            rundir.accept("measure")  # or the next run would measure again, over what was asked for here
         rundir.outdate("report")
     return written

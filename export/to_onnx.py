@@ -140,6 +140,9 @@ def _traced(plain: nn.Module, input_shape: tuple[int, int, int], target: Target)
                 dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
             )
             return onnx.load_model(traced)
+    except OSError as error:
+        reason = f"no room for a temporary file in {tempfile.gettempdir()}: {error.strerror}"
+        raise UserError(reason, "free some space there, or set TMPDIR to another folder") from error
     except Exception as error:  # whatever an operator's translation raises: it is about the user's module
         raise _cannot_export(plain, target, error) from error
 

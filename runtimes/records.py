@@ -38,16 +38,16 @@ class Workload:
     uses `accuracy_batch`.
     """
 
-    protocol: str = "quick"
-    batch: int = 1
-    threads: int = 1
-    warmup_s: float = 0.2
-    rounds: int = 10
-    round_s: float = 0.15
-    min_samples: int = 100
+    protocol: str = "quick"  # the name its durations and counts come from
+    batch: int = 1  # images in one timed inference
+    threads: int = 1  # of the runtime
+    warmup_s: float = 0.2  # untimed, before the first round
+    rounds: int = 10  # turns of each engine
+    round_s: float = 0.15  # length of a turn
+    min_samples: int = 100  # all rounds together
     max_samples: int = 20000  # all rounds together; an empty engine would fill the memory otherwise
-    accuracy: bool = True
-    accuracy_batch: int = 64
+    accuracy: bool = True  # whether the test images are answered
+    accuracy_batch: int = 64  # images at once, untimed
     timeout_s: float = 300.0  # an engine that says nothing for so long hangs
     options: Mapping[str, str] = field(default_factory=dict)  # handed to the runtime's `load` as they are
 
@@ -122,33 +122,33 @@ class Measurement:
     """
 
     name: str  # of the network
-    runtime: str
-    runtime_version: str
-    device: Optional[str]
-    precision: str
-    batch: int
-    threads: int
-    protocol: str
-    workload: Mapping[str, Any]
+    runtime: str  # name in `runtimes.RUNTIMES`
+    runtime_version: str  # of the library
+    device: Optional[str]  # filled in by the host
+    precision: str  # of the network, for example fp32
+    batch: int  # images in one inference
+    threads: int  # of the runtime
+    protocol: str  # quick, standard, ...
+    workload: Mapping[str, Any]  # all of how it was measured, see `Workload`
     n: int  # latency samples
     latency_ns: List[List[int]]  # one list for each round, in order
     latency_ms: Mapping[str, float]  # median, p90, p99, mean, min, max
     throughput_ips: float  # images per second of engine time: batch * n / sum of latencies
     load_ms: float  # from the file to an engine, without the import of the runtime
-    first_inference_ms: float
+    first_inference_ms: float  # the call after the load
     memory_mb: Mapping[str, Any]  # MiB: peak_rss, resident, baseline, available_delta, engine, context, reasons
-    facts: Mapping[str, Any]
-    power_mw: Optional[float]
+    facts: Mapping[str, Any]  # the machine, changing facts before and after
+    power_mw: Optional[float]  # None: no power rail is read yet
     harness_overhead_ns: float  # median of an empty engine in the same loop of the same process
-    warnings: List[Doubt]
+    warnings: List[Doubt]  # its doubts about itself: code and message
     outputs: Optional[Mapping[str, Any]]  # file, n, classes, sha256; None where the runtime answers nothing
-    network_sha256: str
-    bundle: str
-    argv: List[str]
+    network_sha256: str  # of the ONNX file
+    bundle: str  # its id
+    argv: List[str]  # the command that made it
     started_at: str  # UTC, ISO 8601
     top1: Optional[float] = None  # percent
     images: Optional[int] = None  # scored
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)  # why a field above is None
 
     def to_json(self) -> Dict[str, Any]:
         """The document: `schema_version`, `kind`, and every field."""

@@ -28,7 +28,7 @@ from markdown import blocks, commands, edgeprune_commands
 
 GUIDES = sorted((ROOT / "docs").glob("adding-a-*.md"))
 COPIED = ("edgeprune", "export", "runtimes", "devices", "tests", "docs", "pyproject.toml", "README.md", ".gitignore")
-SHRUNK = ("teacher.epochs=1", "student.epochs=1", "prune.epochs=0.2", "retrain.epochs=1")
+SHRUNK = ("teacher.epochs=1", "student.epochs=1", "prune.epochs=1", "retrain.epochs=1")
 
 
 def text_of(path: Path) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from edgeprune.data import Dataset, load_data
@@ -90,3 +92,49 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below `folder` with its content, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def small(num_classes: int = CLASSES) -> nn.Module:
+    """A user's own network, `toys:small`: three convolutions, the inner ones of widths that 2:4 can take."""
+    parts: list[nn.Module] = []
+    for channels, width in ((3, 16), (16, 32), (32, 32)):
+        parts += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, num_classes))
+
+
+def seven() -> nn.Module:
+    """A network, `toys:seven`, whose factory does not ask how many classes there are: it has seven."""
+    return small(7)
+
+
+def large() -> nn.Module:
+    """A network, `toys:large`, for images of 32 x 32 pixels and no others."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, CLASSES))
+
+
+def saved(model: nn.Module, path: Path) -> Path:
+    """The state_dict of `model` as a torch file."""
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def image_folder(folder: Path, each: int = 20, size: int = 12) -> Path:
+    """`each` images of four classes that differ in colour, as PNG files, one folder a class."""
+    draw = np.random.RandomState(0)
+    for label in range(CLASSES):
+        (folder / f"class{label}").mkdir(parents=True)
+        for i in range(each):
+            pixels = draw.normal(60 + 45 * label, 25, (size, size, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class{label}" / f"{i}.png")
+    return folder
+
+
+SMALL = ("--set", "student.model=toys:small", "--set", "train.threads=1", "--set", "train.batch_size=32")
+"""The user's own network in place of the recipe's."""
+
+QUICK = (
+    *("--set", "data.name=synthetic", "--set", "train.threads=1", "--set", "train.batch_size=32"),
+    *("--set", "teacher.epochs=2", "--set", "student.epochs=2", "--set", "retrain.epochs=2"),
+    *("--set", "prune.epochs=1", "--set", "prune.repair_batches=2"),
+)
+"""The quickstart on the synthetic images, in seconds."""

@@ -1,4 +1,4 @@
-"""Make one results file from the reports of runs: `python docs/results/collect.py FILE COMMAND LABEL=RUN,RUN ... [KEYS]`.
+"""Make one results file from the reports of runs: `python docs/results/collect.py FILE COMMAND LABEL=RUN,RUN ...`.
 
     python docs/results/collect.py docs/results/quickstart.json "edgeprune run quickstart --seed N" \\
         "sparse 90 %=runs/q0,runs/q1,runs/q2"
@@ -20,12 +20,13 @@ from runtimes.files import write_json
 
 Report = Mapping[str, Any]
 LIBRARIES = ("torch", "onnxruntime", "numpy")
+MACHINE = ("os", "machine", "python", "cpu_model", "cores", "memory_total_bytes")
 
 
 def row(report: Report, name: str) -> Mapping[str, Any]:
     """The row of one network on ONNX Runtime on this machine."""
     found: Mapping[str, Any] = next(
-        entry for entry in report["rows"] if (entry["name"], entry["runtime"], entry["device"]) == (name, "ort", "local")
+        one for one in report["rows"] if (one["name"], one["runtime"], one["device"]) == (name, "ort", "local")
     )
     return found
 
@@ -39,7 +40,7 @@ COLUMNS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
     "zeros": ("zeros", "%", 2, lambda report: 100 * row(report, "sparse")["sparsity"]),
     "zeros_paper": ("zeros, the paper's count", "%", 2, lambda report: 100 * row(report, "sparse")["sparsity_paper"]),
     "onnx": ("ONNX", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["onnx"] / 1000),
-    "dense_compressed": ("dense, compressed", "kB", 0, lambda report: row(report, "dense")["size_bytes"]["compressed"] / 1000),
+    "dense_compressed": ("dense compressed", "kB", 0, lambda r: row(r, "dense")["size_bytes"]["compressed"] / 1000),
     "compressed": ("compressed", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["compressed"] / 1000),
     "ratio": ("latency, sparse : dense", "", 3, lambda report: next(iter(report["comparisons"]))["latency_ratio"]),
 }
@@ -54,12 +55,11 @@ def main(file: str, command: str, *labelled: str) -> None:
         values = {key: [round(get(report), 6) for report in of_label] for key, (_, _, _, get) in COLUMNS.items()}
         rows.append({"label": label, "seeds": [report["recipe"]["seed"] for report in of_label], "values": values})
         reports += of_label
-    facts = json.loads(json.dumps(reports[0]["environment"]))
     document = {
         "schema_version": 1,
         "recipe": reports[0]["name"],
         "command": command,
-        "machine": facts,
+        "machine": {key: reports[0]["environment"]["local"][key] for key in MACHINE},
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "date": datetime.now(UTC).date().isoformat(),
         "columns": [{"key": key, "title": c[0], "unit": c[1], "digits": c[2]} for key, c in COLUMNS.items()],

@@ -62,16 +62,20 @@ def _stage(channels: int, width: int, stride: int, blocks: int) -> nn.Sequential
 
 
 def resnet20(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-20 of 16, 32 and 64 channels, 3 blocks each (He et al. 2016, arXiv 1512.03385, section 4.2)."""
     return ResNetCifar(3, classes, channels)
 
 
 def resnet32(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-32 of 16, 32 and 64 channels, 5 blocks each (He et al. 2016, arXiv 1512.03385, section 4.2)."""
     return ResNetCifar(5, classes, channels)
 
 
 def resnet44(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-44 of 16, 32 and 64 channels, 7 blocks each (He et al. 2016, arXiv 1512.03385, section 4.2)."""
     return ResNetCifar(7, classes, channels)
 
 
 def resnet56(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-56 of 16, 32 and 64 channels, 9 blocks each (He et al. 2016, arXiv 1512.03385, section 4.2)."""
     return ResNetCifar(9, classes, channels)

@@ -11,14 +11,17 @@ from torchvision import models
 
 
 def resnet18(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-18 with a stem of 3 x 3 at stride 1 and no max-pooling, for images of 32 to 64 pixels."""
     return _small_stem(models.resnet18(num_classes=classes), channels)
 
 
 def resnet34(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-34 with a stem of 3 x 3 at stride 1 and no max-pooling, for images of 32 to 64 pixels."""
     return _small_stem(models.resnet34(num_classes=classes), channels)
 
 
 def resnet50(*, classes: int, channels: int) -> nn.Module:
+    """ResNet-50 with a stem of 3 x 3 at stride 1 and no max-pooling, for images of 32 to 64 pixels."""
     return _small_stem(models.resnet50(num_classes=classes), channels)
 
 

@@ -8,6 +8,7 @@ Teacher-guided is not a criterion: it is which loss drives the pass that gathers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def gather(
 ) -> tuple[dict[str, Signals], list[float]]:
     """Fine-tune `student` under the guide without weight decay, averaging the statistics that the criterion needs."""
     criterion: Criterion = resolve(pick(CRITERIA, settings.criterion, "criterion"))
-    steps = round(settings.epochs * len(batches))
+    steps = round(settings.epochs * len(batches)) or math.ceil(settings.epochs)  # however little, at least one
     if criterion.needs and not steps:
         raise UserError(f"criterion {settings.criterion} needs gradients, but prune.epochs = 0", "set prune.epochs=1")
     guide = distill.criterion_of(settings.guide, teacher)

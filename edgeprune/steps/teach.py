@@ -23,9 +23,14 @@ def teach(bench: Bench, tick: Tick) -> list[Path]:
     for role, _ in roles:
         bench.fresh(role)  # a wrong name or number of classes shows now, not after the first training
     for role, name in roles:
-        if not (folder / f"{name}.safetensors").is_file():  # written last: where it stands, the network is finished
+        if not all(path.is_file() for path in _files(folder, name)):
             _provide(bench, role, folder / name, tick)
-    return [folder / f"{name}{end}" for _, name in roles for end in (".safetensors", ".history.json")]
+    return [path for _, name in roles for path in _files(folder, name)]
+
+
+def _files(folder: Path, name: str) -> tuple[Path, Path]:
+    """What is written of a network; the weights come last: where both stand, it is finished."""
+    return folder / f"{name}.history.json", folder / f"{name}.safetensors"
 
 
 def _provide(bench: Bench, role: Role, path: Path, tick: Tick) -> None:
