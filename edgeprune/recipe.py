@@ -200,6 +200,11 @@ def check(values: Mapping[str, Any]) -> Recipe:
     for kind, table, name in _names(recipe):
         pick(table, name, kind)
     _check_pattern(recipe.prune)
+    if recipe.teacher.checkpoint and not recipe.teacher.model:
+        raise UserError(
+            f"the teacher's checkpoint {recipe.teacher.checkpoint} is given, but not its network",
+            "name it: --teacher-model, or teacher.model in the recipe",
+        )
     return recipe
 
 

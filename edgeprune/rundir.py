@@ -47,8 +47,17 @@ class RunDir:
         return self.path / "recipe.toml"
 
     def recipe(self, settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of this run, with what the caller states laid over it."""
-        return load(str(self.recipe_path), settings, extra)
+        """The recipe of this run, with what the caller states laid over it.
+
+        It states every value, and so another method's name would change nothing but the name: a `UserError`.
+        """
+        written, asked = load(str(self.recipe_path)), load(str(self.recipe_path), settings, extra)
+        if asked.method != written.method:
+            raise UserError(
+                f"{self.path} is a run of method {written.method}, not {asked.method}",
+                f"begin from its recipe: edgeprune run RECIPE --method {asked.method} --out FOLDER",
+            )
+        return asked
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -81,6 +90,7 @@ class RunDir:
             if not told:
                 return
         elif any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
+            (self.path / ".lock").unlink(missing_ok=True)  # leave nothing in somebody's folder
             raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
         write_json(self.path / "run.json", _provenance(recipe, self.recipe_path))
         write_text(self.recipe_path, to_toml(recipe))

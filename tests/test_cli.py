@@ -250,6 +250,14 @@ def test_a_file_that_was_damaged_is_made_again(
         assert again[path] == pruned[path]
 
 
+def test_a_folder_of_something_else_is_not_taken_for_the_run(here: Path, edgeprune: Edgeprune) -> None:
+    (here / "run").mkdir()
+    (here / "run" / "thesis.tex").write_text("years of work")
+    before = files(here)
+    assert "not empty and not a run folder" in refused(edgeprune("teach", *TINY))
+    assert files(here) == before
+
+
 def test_a_file_in_the_place_of_the_run_folder_is_told(here: Path, edgeprune: Edgeprune) -> None:
     (here / "run").write_text("mine")
     assert "run" in refused(edgeprune("teach", *TINY))

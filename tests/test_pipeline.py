@@ -18,6 +18,8 @@ from processes import call
 from safetensors.numpy import load_file
 from toys import QUICK, files, image_folder, synthetic
 
+from devices import DEVICES
+
 NETWORKS = {"teacher": "teacher.onnx", "dense": "dense.onnx", "pruned": "pruned.onnx", "sparse": "model.onnx"}
 
 
@@ -239,6 +241,17 @@ def test_measuring_otherwise_stays_measured_and_is_reported(own: Path, tmp_path:
     rows = json.loads((own / "6-report" / "report.json").read_text())["rows"]
     assert {(row["runtime"], row["batch"]) for row in rows} == {("ort", 1), ("null", 2)}
     assert all(row["top1"] is None for row in rows if row["runtime"] == "null"), "no answers, no score"
+
+
+def test_an_unknown_device_is_told_and_what_was_measured_stays(own: Path, tmp_path: Path) -> None:
+    before = files(own)
+    code, out, err = call("measure", own, "--device", "loca", says=tmp_path / "says").wait()
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-2:] == [
+        "error: unknown device 'loca'",
+        "hint: did you mean 'local'? known: " + ", ".join(sorted(DEVICES)),
+    ]
+    assert files(own) == before
 
 
 def test_no_room_while_exporting_keeps_what_was_there(own: Path, tmp_path: Path) -> None:

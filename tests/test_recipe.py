@@ -74,7 +74,8 @@ VALUES = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {}, optional={"dir": TEXT, "image_size": st.integers(1, 512), "download": st.booleans()}
         ),
-        "teacher": st.fixed_dictionaries({}, optional={"model": TEXT, "checkpoint": TEXT, "lr": st.floats(1e-9, 1e9)}),
+        "teacher": st.fixed_dictionaries({"model": TEXT.map("m".__add__)}, optional={"checkpoint": TEXT}),
+        "student": st.fixed_dictionaries({}, optional={"model": TEXT, "lr": st.floats(1e-9, 1e9)}),
         "prune": st.fixed_dictionaries(
             {},
             optional={
@@ -286,6 +287,11 @@ def test_a_pattern_that_fixes_the_sparsity_refuses_another_one(pattern: str) -> 
     told = refusal(f"prune.pattern={pattern}", "prune.sparsity=0.9")
     assert f"{fixed:g}" in told.message
     assert f"prune.sparsity={fixed:g}" in told.hint
+
+
+def test_a_teachers_checkpoint_without_its_network_is_told_not_ignored() -> None:
+    assert "teacher.pt" in refusal("teacher.checkpoint=teacher.pt").message
+    assert complete({}, ["teacher.checkpoint=teacher.pt", "teacher.model=resnet56-cifar"]).teacher.checkpoint
 
 
 def test_a_recipe_that_is_not_there_or_not_toml_is_told(tmp_path: Path) -> None:

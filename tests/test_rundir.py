@@ -92,6 +92,14 @@ def test_a_folder_that_was_left_between_its_two_first_files_is_adopted(tmp_path:
     assert rundir.recipe() == recipe()
 
 
+def test_a_runs_recipe_takes_other_values_but_no_other_method(run: RunDir) -> None:
+    """It states every value: a method laid over it would be a name without its settings, and the report would lie."""
+    assert run.recipe(["prune.sparsity=0.5"], {"method": "default"}).prune.sparsity == 0.5
+    for settings, extra in ((["method=magnitude"], {}), ([], {"method": "magnitude"})):
+        with pytest.raises(UserError, match="is a run of method default, not magnitude"):
+            run.recipe(settings, extra)
+
+
 def test_a_damaged_recipe_in_the_folder_is_told(run: RunDir) -> None:
     run.recipe_path.write_text("[prune\n")
     with pytest.raises(UserError, match=r"recipe\.toml is not TOML"):

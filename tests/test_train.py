@@ -284,7 +284,7 @@ def test_code_in_a_checkpoint_is_not_run(data: Dataset, tmp_path: Path) -> None:
     torch.save({"model": Canary(canary), "optimizer": {}, "history": [], "best": {}}, checkpoint)
     with pytest.raises(UserError, match="damaged"):
         trained(toy(), data, checkpoint)
-    checkpoint.write_bytes(pickle.dumps(Canary(canary)))
+    checkpoint.write_bytes(pickle.dumps(Canary(canary), protocol=2))
     with pytest.raises(UserError, match="damaged"):
         trained(toy(), data, checkpoint)
     assert not canary.exists()
