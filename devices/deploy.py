@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,8 @@ _FLAGS = {
     "rounds": "--rounds",
     "timeout_s": "--timeout",
 }
-_THERE = "results-on-the-way"  # not `results`, which is where a person's own measurements go
-_REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
+_ON_THE_WAY = "-results-on-the-way"  # not `results`, which is where a person's own measurements go
+_REMOVE = "import glob, shutil, sys\nfor folder in glob.glob(sys.argv[1]): shutil.rmtree(folder, ignore_errors=True)"
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -59,19 +60,22 @@ def measure_on(
     options += [part for name in networks for part in ("--network", name)]
     place = device.push(bundle)
     command = [device.python, "-m", "runtimes", "measure", ".", *options]
-    out = str(PurePosixPath(place) / _THERE)
-    _remove(device, out, place)  # of a run that was killed
+    # Each call has a folder of its own: the coordinator of a call that was killed may still write into that one's.
+    name = secrets.token_hex(4) + _ON_THE_WAY
+    out = str(PurePosixPath(place) / name)
+    _remove(device, "*" + _ON_THE_WAY, place)  # of calls that were killed
     try:
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
         if finished.code:
             raise _failed(device, finished, device.by_hand(command, place))
         return _bring_back(device, out, _answer(finished), results)
     finally:
-        _remove(device, out, place)
+        _remove(device, name, place)
 
 
-def _remove(device: Device, folder: str, place: str) -> None:
-    device.run([device.python, "-c", _REMOVE, folder], place)
+def _remove(device: Device, pattern: str, place: str) -> None:
+    """Remove the folders in `place` there whose names fit `pattern`."""
+    device.run([device.python, "-c", _REMOVE, pattern], place)
 
 
 def _progress_reader(on_progress: OnProgress | None) -> Callable[[str], None]:

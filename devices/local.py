@@ -15,6 +15,7 @@ import runtimes
 from devices.protocol import Finished
 from runtimes.errors import UserError
 from runtimes.files import replacing
+from runtimes.lifetime import END_WITH
 
 _PATIENCE_S = 10.0  # between asking a command to end and killing it
 
@@ -26,7 +27,10 @@ class Local:
     python = sys.executable
 
     def run(self, command: Sequence[str], place: str, on_line: Callable[[str], None] | None = None) -> Finished:
-        """Run `command` in the folder `place`; it is ended if this is interrupted."""
+        """Run `command` in the folder `place`; it is ended if this is interrupted.
+
+        `python -m runtimes` also ends when this is killed. Linux takes the end of the thread that calls this for that.
+        """
         with subprocess.Popen(
             list(command),
             cwd=place,
@@ -70,9 +74,13 @@ class Local:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, but the working folder comes first on the path: a bundle brings its own `runtimes`, and stays clean."""
+    """Ours, but the working folder comes first on the path: a bundle brings its own `runtimes`, and stays clean.
+
+    What is started ends with this process. That is told here and not by an option: a bundle of an older edgeprune
+    passes it over, and a measurement keeps the command that made it, in which a process id means nothing to anybody.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONSAFEPATH", "PYTHONPATH")}
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", END_WITH: str(os.getpid())}
 
 
 def _read_both(process: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> tuple[str, str]:

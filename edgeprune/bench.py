@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from edgeprune.data import Dataset, load_data
 from edgeprune.data.batches import Batches
 from edgeprune.distill import needs_teacher
+from edgeprune.inputs import checkpoint
 from edgeprune.models import build, check_fits
-from edgeprune.models.checkpoint import find_checkpoint, load_checkpoint
+from edgeprune.models.checkpoint import load_checkpoint
 from edgeprune.optimise import device_of
 from edgeprune.prune.patterns import Pattern
 from edgeprune.recipe import Network, Objective, Recipe
@@ -62,6 +63,11 @@ class Bench:
                 raise UserError(f"{settings.name} leaves no image to {purpose}", "add images, or see data.validation")
         return data
 
+    def machine(self) -> dict[str, str | int]:
+        """What trained weights depend on beside the recipe."""
+        gpu = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        return {"torch": torch.__version__, "device": gpu, "threads": torch.get_num_threads()}
+
     def seed(self, stream: str) -> int:
         """The seed of one source of chance in this run."""
         return self.recipe.seed * 1_009 + _STREAMS[stream]
@@ -85,16 +91,14 @@ class Bench:
     def from_user(self, role: Role) -> nn.Module:
         """The network of a role with the recipe's checkpoint in it."""
         model = self.fresh(role)
-        folders = [Path(place) for place in (self.recipe.weights_dir, os.environ.get("EDGEPRUNE_WEIGHTS", "")) if place]
-        load_checkpoint(
-            model, find_checkpoint(self.settings(role).checkpoint, folders), what=f"the {role}'s checkpoint"
-        )
+        path = checkpoint(self.recipe, self.settings(role).checkpoint)
+        load_checkpoint(model, path, what=f"the {role}, {self.settings(role).model}")
         return model
 
     def saved(self, role: Role, path: Path) -> nn.Module:
         """The network of a role with the weights that a step wrote."""
         model = self.fresh(role)
-        load_checkpoint(model, path, what=f"{path.parent.name}/{path.name}")
+        load_checkpoint(model, path, what=f"the {role}, {self.settings(role).model}")
         return model
 
     def teacher_for(self, objective: Objective) -> nn.Module | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.reason import reason
 from runtimes import RUNTIMES
 from runtimes.tables import resolve
 
@@ -79,23 +80,33 @@ def _side_by_side() -> Finding:
 def _library(name: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
-        return Finding(name, False, f"{error}; install edgeprune again: uv sync")
-    return Finding(name, True, str(getattr(module, "__version__", "")) or importlib.metadata.version(name))
+        version = str(getattr(module, "__version__", "")) or importlib.metadata.version(name)
+    except (
+        Exception
+    ) as error:  # missing, or broken in its own way: torchvision beside another torch raises RuntimeError
+        return Finding(name, False, f"{type(error).__name__}: {reason(error)}; install edgeprune again: uv sync")
+    return Finding(name, True, version)
 
 
 def _runtimes() -> Iterator[Finding]:
     for name, address in RUNTIMES.items():
-        runtime = resolve(address)
-        why = runtime.missing()
-        yield Finding(f"runtime {name}", why is None, why or f"version {runtime.version()}")
+        try:
+            runtime = resolve(address)
+            why = runtime.missing()
+            told = why or f"version {runtime.version()}"
+        except Exception as error:  # its library is there and cannot be loaded
+            why = told = f"{type(error).__name__}: {reason(error)}"
+        yield Finding(f"runtime {name}", why is None, told)
 
 
 def _gpu() -> Finding:
-    import torch
+    try:
+        import torch
 
-    found = torch.cuda.is_available()
-    told = torch.cuda.get_device_name() if found else "no CUDA device: training runs on the CPU"
+        found = torch.cuda.is_available()
+        told = torch.cuda.get_device_name() if found else "no CUDA device: training runs on the CPU"
+    except Exception as error:  # torch is broken, which has a finding of its own, or its driver is
+        return Finding("GPU", False, f"torch cannot be asked: {reason(error)}", needed=False)
     return Finding("GPU", found, told, needed=False)
 
 

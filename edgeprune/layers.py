@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -27,23 +27,34 @@ class Layer:
     kind: Kind
     shape: tuple[int, ...]
     groups: int = 1
+    fixed: str = ""
     classifier: bool = False
 
 
 def layers(model: nn.Module) -> list[Layer]:
-    """The layers of `model` in the order of definition; the last linear one is the classifier."""
-    found = [layer for name, module in model.named_modules() if (layer := _layer(name, module)) is not None]
+    """The layers of `model` in the order of definition; the last linear one is the classifier.
+
+    A weight that several layers share is listed once, under the first of them.
+    """
+    found, seen = [], set[int]()
+    for name, module in model.named_modules():
+        layer = _layer(name, module)
+        if layer is not None and id(module.weight) not in seen:
+            found.append(layer)
+            seen |= {id(module.weight)} & {id(parameter) for parameter in module.parameters(recurse=False)}
     last = next((layer.name for layer in reversed(found) if layer.kind == "linear"), None)
     return [replace(layer, classifier=layer.name == last) for layer in found]
 
 
-def weights(model: nn.Module, names: Mapping[str, object]) -> dict[str, nn.Parameter]:
-    """The weight parameters of the named layers, in the order of `names`."""
-    return {name: model.get_parameter(f"{name}.weight" if name else "weight") for name in names}
+def weights(model: nn.Module, names: Mapping[str, object]) -> dict[str, Tensor]:
+    """The weights of the named layers, in the order of `names`: parameters, but for those that are `fixed`."""
+    return {name: cast(Tensor, model.get_submodule(name).weight) for name in names}
 
 
 def why_dense(layer: Layer, settings: Prune, refuses: Callable[[Layer], str | None]) -> str | None:
     """Why `layer` is not pruned under these settings (`refuses` is the pattern's own word), or None when it is."""
+    if layer.fixed:
+        return layer.fixed
     if layer.kind not in settings.layers:
         return f"{layer.kind} layers are kept dense (prune.layers = {list(settings.layers)})"
     if any(fnmatchcase(layer.name, glob) for glob in settings.skip):
@@ -99,9 +110,16 @@ def account(model: nn.Module, masks: Mapping[str, Tensor], reasons: Mapping[str,
 
 def _layer(name: str, module: nn.Module) -> Layer | None:
     for kind, types in _KINDS.items():
-        if isinstance(module, types) and isinstance(module.weight, Tensor):
-            return Layer(name, kind, tuple(module.weight.shape), getattr(module, "groups", 1))
+        if not isinstance(module, types) or not isinstance(module.weight, Tensor):
+            continue  # another kind, or a norm without weights
+        return Layer(name, kind, tuple(module.weight.shape), getattr(module, "groups", 1), _fixed(module.weight))
     return None
+
+
+def _fixed(weight: Tensor) -> str:
+    if not isinstance(weight, nn.Parameter):
+        return "its weight is computed from others (weight norm, a pruning mask): make it a plain parameter first"
+    return "" if weight.requires_grad else "frozen: it gets no gradient (requires_grad = False)"
 
 
 def _count(layer: Layer, w: Tensor, masks: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Count:

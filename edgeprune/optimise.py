@@ -53,20 +53,21 @@ def sgd(model: nn.Module, lr: float, shared: Hardware) -> torch.optim.SGD:
 
 
 def backward(model: nn.Module, criterion: Criterion, images: Tensor, labels: Tensor) -> float:
-    """One forward and backward pass (bfloat16 on a GPU); returns the loss, `UserError` where it is not finite."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+    """One forward and backward pass (bfloat16 on a GPU that has it); the loss, `UserError` if it is not finite."""
+    bf16 = images.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
         loss = criterion(model(images), images, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     value = float(loss.detach())
     if not math.isfinite(value):
         raise UserError(
-            f"the training diverged: its loss is {value}", "lower the learning rate of this step (--set ...lr=)"
+            f"the training diverged: its loss is {value}", "lower the learning rate of this step, --set ...lr="
         )
     return value
 
 
 def top1(model: nn.Module, batches: Batches) -> float:
-    """The share of images whose largest logit is their label's, in percent, in `eval()` and float32."""
+    """The share of images whose largest logit is their label's, in percent, in `eval()` and without bfloat16."""
     model.eval()
     hits = seen = 0
     with torch.no_grad():

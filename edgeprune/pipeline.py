@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edgeprune.inputs import hashes
 from edgeprune.progress import Progress, Tick
 from edgeprune.recipe import Recipe
 from edgeprune.rundir import RunDir
 from runtimes.tables import resolve
+
+if TYPE_CHECKING:
+    from edgeprune.bench import Bench
 
 # verb -> the step's function: (bench, tick) -> the files it wrote
 STEPS = {
@@ -32,19 +37,30 @@ def run(recipe: Recipe, folder: Path, progress: Progress, *, until: str = "repor
     rundir = RunDir(folder)
     with rundir.locked():
         rundir.adopt(recipe)
+        rundir.hold_to(hashes(recipe))
+        bench: Bench | None = None
         for number, step in enumerate(STEPS, start=1):
             with progress.step(step, number, len(STEPS)) as report:
-                report.skipped() if rundir.done(step) else perform(step, recipe, rundir, report.tick)
+                if rundir.done(step):
+                    report.skipped()
+                else:
+                    bench = bench or workbench(recipe, rundir)
+                    perform(step, bench, report.tick)
             if step == until:
                 break
     return rundir
 
 
-def perform(step: str, recipe: Recipe, rundir: RunDir, tick: Tick) -> None:
-    """One step: its folder made ready, its function called, its files marked as finished."""
-    from edgeprune.bench import Bench  # the workbench brings torch, which a finished run does not need
+def workbench(recipe: Recipe, rundir: RunDir) -> Bench:
+    """What the steps share. It brings torch, which a finished run does not need."""
+    from edgeprune.bench import Bench
 
+    return Bench(recipe, rundir)
+
+
+def perform(step: str, bench: Bench, tick: Tick) -> None:
+    """One step: its folder made ready, its function called, its files marked as finished."""
     started = time.perf_counter()
-    rundir.begin(step)
-    outputs = resolve(STEPS[step])(Bench(recipe, rundir), tick)
-    rundir.complete(step, outputs, time.perf_counter() - started)
+    bench.run.begin(step)
+    outputs = resolve(STEPS[step])(bench, tick)
+    bench.run.complete(step, outputs, time.perf_counter() - started, bench.machine())

@@ -1,4 +1,4 @@
-"""What a person sees while a run is at work: a bar with the remaining time on a terminal, a line a step elsewhere."""
+"""What a person sees while a run is at work: a bar with the remaining time on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Tick = Callable[[int, int, str], None]  # (done, of, a short note)
+LINE_EVERY_S = 60.0  # in a log
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,54 @@ class Progress(Protocol):
 
 
 class Lines:
-    """One line when a step begins to take time and one when it ends: for logs, pipes and CI."""
+    """For logs, pipes and CI: a line when a step gets to work, at most one a minute, and one when it ends."""
 
-    def __init__(self) -> None:
-        self.finished: dict[str, float] = {}
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """`clock` tells seconds."""
+        self._clock = clock
 
     @contextmanager
     def step(self, name: str, number: int, total: int) -> Iterator[Step]:
-        """See `Progress`."""
-        started, words = time.perf_counter(), []
-        yield Step(lambda done, of, note: None, lambda: words.append("already done"))
-        told = words[0] if words else f"{time.perf_counter() - started:.1f} s"
-        print(f"[{number}/{total}] {name}: {told}", file=sys.stderr, flush=True)
+        """See `Progress`. A step gets to work with its first tick; one that is skipped has only the last line."""
+
+        def say(told: str) -> None:
+            print(f"[{number}/{total}] {name}: {told}", file=sys.stderr, flush=True)
+
+        started, words = self._clock(), list[str]()
+        yield Step(_Pulse(say, self._clock).tick, lambda: words.append("already done"))
+        say(words[0] if words else f"{self._clock() - started:.1f} s")
+
+
+class _Pulse:
+    """Turns a step's many ticks into few lines."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._say, self._clock = say, clock
+        self._next_line: float | None = None  # when one is due; None: nothing was said yet
+        self._of = self._done = 0  # of the last tick
+        self._since = (0.0, 0)  # (when, done) of the first tick of what is being counted
+
+    def tick(self, done: int, of: int, note: str) -> None:
+        """A `Tick`. A step may count several things, one after the other: each has an estimate of its own."""
+        now = self._clock()
+        if of != self._of or done < self._done:
+            self._since = (now, done)
+        self._of, self._done = of, done
+        if self._next_line is None:
+            self._say("at work")
+        elif now < self._next_line:
+            return
+        else:
+            self._say(f"{done} of {of}, {note}{self._left(now)}")
+        self._next_line = now + LINE_EVERY_S
+
+    def _left(self, now: float) -> str:
+        """What remains at the pace so far, where there is a pace."""
+        when, first = self._since
+        if self._done <= first:
+            return ""
+        seconds = (now - when) / (self._done - first) * (self._of - self._done)
+        return f", about {duration(seconds)} left"
 
 
 class Bars:
@@ -69,6 +106,13 @@ class Bars:
 
             yield Step(tick, lambda: bars.update(task, completed=1, total=1, note="already done"))
             bars.update(task, completed=bars.tasks[0].total or 1, total=bars.tasks[0].total or 1)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def for_terminal() -> Progress:

@@ -50,8 +50,8 @@ class Data(Part):
     name: str = "digits"  # or --data with a folder of images or an .npz
     dir: str = ""  # the folder or file; empty: EDGEPRUNE_DATA
     validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # share of the training images held out
-    split_seed: int = 0  # which training images are held out
-    image_size: int | None = None  # pixels; for data sets of image files
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # which training images are held out
+    image_size: Annotated[int, Field(ge=8)] | None = None  # pixels; for data sets of image files
     download: bool = True  # fetch what is missing, where that is possible
 
 
@@ -154,7 +154,7 @@ class Recipe(Part):
     """The whole recipe, complete and checked."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "custom"  # also the name of the run folder
-    seed: Annotated[int, Field(ge=0)] = 0  # of everything drawn at random
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # of everything drawn at random
     method: str = "default"  # fills in what the recipe does not state
     weights_dir: str = ""  # where checkpoints named without a path are looked for
     data: Data = Data()
@@ -182,13 +182,20 @@ def load(recipe: str, settings: Iterable[str] = (), extra: Mapping[str, Any] | N
 
 
 def complete(stated: Mapping[str, Any], settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
-    """Fill a partly stated recipe: defaults, then its method, then what it states, then the command line."""
-    values = merge(merge({}, stated), extra or {})
+    """Fill a partly stated recipe: defaults, then its method, then what it states, then the command line.
+
+    A method that is named on the command line also goes above what the recipe states, so that a method's name is never
+    on settings that are another's; a single `--set` may still depart from it.
+    """
+    asked = merge({}, extra or {})
     for setting in settings:
-        values = merge(values, _setting(setting))
-    chosen = method(str(values.get("method", "default")))
+        asked = merge(asked, _setting(setting))
+    chosen = method(str(asked.get("method", stated.get("method", "default"))))
     prescribed = {key: value for key, value in chosen.items() if key != "summary"}
-    return check(merge(prescribed, values))
+    values = merge(prescribed, stated)
+    if "method" in asked:
+        values = merge(values, prescribed)
+    return check(merge(values, asked))
 
 
 def check(values: Mapping[str, Any]) -> Recipe:
@@ -232,14 +239,14 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()) -> list[str]:
-    """`key: value there, value here` for each value in which two recipes differ."""
+def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Each key in which two recipes differ -> `key: value there, value here`."""
     left, right = _flat(one.model_dump(), ""), _flat(other.model_dump(), "")
-    return [
-        f"{key}: {left[key]!r} there, {right[key]!r} here"
+    return {
+        key: f"{key}: {left[key]!r} there, {right[key]!r} here"
         for key in left
         if left[key] != right[key] and key not in ignore
-    ]
+    }
 
 
 def _stated(recipe: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -30,6 +30,9 @@ FOLDERS = {
 # What may differ between two calls on the same folder: where things lie on this machine, not what is computed.
 PLACES = frozenset({"data.dir", "data.download", "weights_dir", "train.hardware", "train.threads"})
 
+# table of the recipe -> the first step that looks at it, where that is not the first step of all
+_FIRST_USE = {"prune": "prune", "retrain": "retrain", "export": "export", "measure": "compile"}
+
 
 class RunDir:
     """The run folder at `path`."""
@@ -79,11 +82,16 @@ class RunDir:
             raise UserError(f"{self.path} cannot be a run folder: {error.strerror}", "choose another --out") from error
 
     def adopt(self, recipe: Recipe) -> None:
-        """Write `recipe` into a new folder; where a run has begun, it must be the recipe that is there already."""
+        """Write `recipe` into a new folder, or lay it over the one there where no step has used yet what differs.
+
+        So a call that failed can be corrected and loses nothing; what contradicts a step that has begun is a
+        `UserError`.
+        """
         if self.recipe_path.is_file():
             told = differences(self.recipe(), recipe, ignore=PLACES)
-            if told and self._begun():
-                shown = "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "")
+            fixed = [text for key, text in told.items() if self._begun(_FIRST_USE.get(key.partition(".")[0], "teach"))]
+            if fixed:
+                shown = "; ".join(fixed[:3]) + ("; ..." if len(fixed) > 3 else "")
                 raise UserError(
                     f"{self.path} is a run of another recipe ({shown})", "choose another --out, or delete the folder"
                 )
@@ -95,9 +103,23 @@ class RunDir:
         write_json(self.path / "run.json", _provenance(recipe, self.recipe_path))
         write_text(self.recipe_path, to_toml(recipe))
 
-    def _begun(self) -> bool:
-        """Whether any step has written a file: a call that failed before that binds the folder to nothing."""
-        return any(path.is_file() for step in FOLDERS for path in self[step].rglob("*"))
+    def _begun(self, first: str) -> bool:
+        """Whether `first` or a step after it has written a file: before that nothing binds the folder to its values."""
+        steps = list(FOLDERS)
+        return any(path.is_file() for step in steps[steps.index(first) :] for path in self[step].rglob("*"))
+
+    def hold_to(self, inputs: Mapping[str, str]) -> None:
+        """Hold the run to what it was begun with: `inputs` maps checkpoints and images to their hashes.
+
+        Files that were exchanged under the same name are a `UserError`, not "already done".
+        """
+        told = read_json(self.path / "run.json")
+        for name, digest in inputs.items():
+            if told.get("inputs", {}).get(name, digest) != digest:
+                raise UserError(
+                    f"{name} is not what {self.path} was begun with: its content has changed", "choose another --out"
+                )
+        write_json(self.path / "run.json", {**told, "inputs": {**told.get("inputs", {}), **inputs}})
 
     def done(self, step: str) -> bool:
         """Whether a step was finished and its files are still what they were."""
@@ -121,22 +143,30 @@ class RunDir:
         digests = {self[step] / name: digest for name, digest in outputs.items()}
         return [path for path, digest in digests.items() if not path.is_file() or sha256(path) != digest]
 
-    def complete(self, step: str, outputs: list[Path], seconds: float) -> None:
-        """Mark a step as finished, with the hashes of what it wrote; the steps after it are to be done again."""
-        names = list(FOLDERS)
-        for later in names[names.index(step) + 1 :]:
-            self.outdate(later)
+    def complete(
+        self, step: str, outputs: list[Path], seconds: float, machine: Mapping[str, Any] | None = None
+    ) -> None:
+        """Mark a step as finished, with the hashes of what it wrote and the `machine` it was done on.
+
+        Where these are not the files of the last time, the steps after it are to be done again.
+        """
+        marker, names = self[step] / "completed.json", list(FOLDERS)
         digests = {str(path.relative_to(self[step])): sha256(path) for path in sorted(outputs)}
-        write_json(self[step] / "completed.json", {"step": step, "seconds": round(seconds, 3), "outputs": digests})
+        if not marker.is_file() or read_json(marker)["outputs"] != digests:
+            for later in names[names.index(step) + 1 :]:
+                self.outdate(later)
+        told = {"step": step, "seconds": round(seconds, 3), "machine": dict(machine or {}), "outputs": digests}
+        write_json(marker, told)
 
     def accept(self, step: str) -> None:
         """Take the files of a finished step for finished as they are now; the steps after it are to be done again."""
         told = read_json(self[step] / "completed.json")
-        self.complete(step, [self[step] / name for name in told["outputs"]], told["seconds"])
+        self.complete(step, [self[step] / name for name in told["outputs"]], told["seconds"], told["machine"])
 
     def outdate(self, step: str) -> None:
-        """Take back that a step is finished; its files stay until it is done again."""
-        (self[step] / "completed.json").unlink(missing_ok=True)
+        """Take back that a step is finished, and what it would resume from; its results stay until it is done again."""
+        for path in (self[step] / "completed.json", *self[step].glob("*.checkpoint")):
+            path.unlink(missing_ok=True)
 
 
 def _provenance(recipe: Recipe, written: Path) -> dict[str, object]:

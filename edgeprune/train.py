@@ -53,10 +53,10 @@ def train(
     """
     optimizer = sgd(model, settings.lr, shared)
     if masks:
-        masking.bake(model, masks)
         masking.hold(optimizer, model, masks)
     schedule: learning_rate.Schedule = resolve(pick(LR_SCHEDULES, settings.lr_schedule, "learning-rate schedule"))
     history, best = _resume(checkpoint, model, optimizer)
+    masking.bake(model, masks or {})
     steps = round(settings.epochs * len(batches))
     epochs = math.ceil(steps / len(batches))
     for epoch in range(len(history), epochs):
@@ -79,6 +79,7 @@ def train(
         _save(checkpoint, model, optimizer, history, best)
     if best:
         model.load_state_dict(best)
+        masking.bake(model, masks or {})
     return history
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from devices import DEVICES
 from edgeprune.data import DATASETS
-from edgeprune.pipeline import perform, run
+from edgeprune.pipeline import perform, run, workbench
 from edgeprune.progress import Progress
-from edgeprune.recipe import Recipe, complete, load, merge
+from edgeprune.recipe import Recipe, complete, load, merge, shipped
 from edgeprune.rundir import RunDir
 from export.targets import TARGETS
 from runtimes.errors import UserError
@@ -47,19 +48,27 @@ def partial_recipe(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(value: str) -> dict[str, str]:
-    if value in DATASETS or not Path(value).exists():
+    if value in DATASETS:
+        return {"name": value}
+    if not Path(value).exists():
+        if "/" in value or value.startswith("."):
+            raise UserError(f"there is no data at {value}", "name a folder of images, an .npz file, or a data set")
         return {"name": value}
     return {"name": "npz" if value.endswith(".npz") else "imagefolder", "dir": value}
 
 
 def read(recipe: str | None, given: Mapping[str, Any], settings: list[str], out: Path | None) -> tuple[Recipe, Path]:
     """The recipe and the run folder that a verb was called for: a run folder's own, a named one, or options alone."""
-    if recipe is not None and Path(recipe).is_dir():
+    if recipe is not None and Path(recipe).is_dir() and not (recipe in shipped() and not _is_run(recipe)):
         return opened(Path(recipe)).recipe(settings, given), out or Path(recipe)
     if recipe is None and "data" not in given and not any(setting.startswith("data.name") for setting in settings):
         raise UserError("no recipe and no data set were given", "name one of them: --data NAME_OR_FOLDER, or a recipe")
     chosen = load(recipe, settings, given) if recipe is not None else complete({}, settings, given)
     return chosen, out or Path("runs") / chosen.name
+
+
+def _is_run(folder: str) -> bool:
+    return RunDir(Path(folder)).recipe_path.is_file()
 
 
 def opened(folder: Path) -> RunDir:
@@ -89,27 +98,27 @@ def export_run(folder: Path, target: str | None, progress: Progress) -> list[Pat
     chosen = pick(TARGETS, target or recipe.export.target, "target")
     with rundir.locked(), progress.step(f"export for {chosen.name}", 1, 1) as shown:
         if chosen.name == recipe.export.target:
-            perform("export", recipe, rundir, shown.tick)
+            perform("export", workbench(recipe, rundir), shown.tick)
             return sorted(rundir["export"].glob("*.onnx"))
-        from edgeprune.bench import Bench
         from edgeprune.steps.export import export_for
 
-        return export_for(Bench(recipe, rundir), chosen, rundir["export"] / chosen.name, shown.tick)
+        return export_for(workbench(recipe, rundir), chosen, rundir["export"] / chosen.name, shown.tick)
 
 
 def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], progress: Progress) -> list[Path]:
     """Measure a run on each of `devices` and return the measurements' files; older ones stay beside them."""
+    for name in devices:
+        pick(DEVICES, name, "device")
     recipe = opened(folder).recipe()
     rundir = run(recipe, folder, progress, until="compile")
-    from edgeprune.bench import Bench
     from edgeprune.steps.measure import measure_with
 
     written: list[Path] = []
     with rundir.locked():
-        measured = rundir.done("measure")
+        measured, bench = rundir.done("measure"), workbench(recipe, rundir)
         for number, name in enumerate(devices, start=1):
             with progress.step(f"measure on {name}", number, len(devices)) as shown:
-                written += measure_with(Bench(recipe, rundir), name, asked, shown.tick)
+                written += measure_with(bench, name, asked, shown.tick)
         if measured:
             rundir.accept("measure")  # or the next run would measure again, over what was asked for here
         rundir.outdate("report")

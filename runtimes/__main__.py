@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
+from runtimes.lifetime import end_with_named_parent
 from runtimes.tables import resolve
 
 _OVERRIDES = ("protocol", "batch", "threads", "rounds")
@@ -24,6 +25,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run one command; the exit code."""
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
+    end_with_named_parent()
     arguments = _parser().parse_args(argv)
     try:
         _check_numpy()

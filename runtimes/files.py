@@ -12,6 +12,7 @@ from typing import Any, Iterator
 from runtimes.errors import UserError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -19,27 +20,23 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends well, it becomes `path` in one rename.
 
     When the block fails, the temporary file goes and whatever stood at `path` before still stands there. A full disk
-    is a `UserError`.
+    is a `UserError`, and so is a folder that may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix="." + path.name + ".", suffix=".tmp", dir=str(path.parent))
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush(temporary)
-        os.chmod(str(temporary), 0o644)
-        os.replace(str(temporary), str(path))
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise UserError(
-                "no room to write {}: {}".format(path, os.strerror(error.errno or errno.ENOSPC)),
-                "free some space and run the same command again; everything finished so far is kept",
-            ) from error
-        raise
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    with _full_disk_told(path):
+        with _refusal_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix="." + path.name + ".", suffix=".tmp", dir=str(path.parent))
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with _refusal_told(path):
+                _flush(temporary)
+                os.chmod(str(temporary), 0o644)
+                os.replace(str(temporary), str(path))
+        finally:
+            with contextlib.suppress(OSError):  # gone already, or the disk became read-only: what failed is told
+                temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -76,6 +73,33 @@ def sha256(path: Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UserError(
+            "no room to write {}: {}".format(path, os.strerror(error.errno)),
+            "free some space and run the same command again; everything finished so far is kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def _refusal_told(path: Path) -> Iterator[None]:
+    """Not around the caller's block, which may be refused something else: a file that it reads."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise UserError(
+            "{} cannot be written: {}".format(path, os.strerror(error.errno)),
+            "choose another --out, or make its folder writable",
+        ) from error
 
 
 def _flush(path: Path) -> None:

@@ -9,8 +9,6 @@ that any number of {"at": done} so that a long command is seen to be alive. Anyt
 traceback on standard error.
 """
 
-import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -25,6 +23,7 @@ from runtimes import RUNTIMES, sampler
 from runtimes.errors import UserError
 from runtimes.files import replacing, sha256
 from runtimes.inputs import batches, timed_batches
+from runtimes.lifetime import end_with_parent
 from runtimes.null import Idle
 from runtimes.protocol import Engine, Runtime
 from runtimes.records import Workload
@@ -182,10 +181,9 @@ def _private_channel() -> Tuple[IO[str], IO[str]]:
 
 
 def _end_with_the_coordinator() -> None:
-    """Ask Linux to kill this process with its parent; elsewhere the end of its input does, one command later."""
+    """Where the system does not see to it, the end of its input ends this process, one command later."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator's to handle
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    end_with_parent()
 
 
 def serve(commands: IO[str], answers: IO[str]) -> None:

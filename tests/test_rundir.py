@@ -61,10 +61,42 @@ def test_another_recipe_is_refused_with_what_differs(run: RunDir) -> None:
     run.begin("teach")
     write_text(run["teach"] / "teacher.checkpoint", "an hour of training")
     before = files(run.path)
-    with pytest.raises(UserError, match=r"prune\.sparsity: 0\.9 there, 0\.8 here") as told:
-        run.adopt(recipe("prune.sparsity=0.8"))
+    with pytest.raises(UserError, match=r"student\.lr: .* there, 0\.7 here") as told:
+        run.adopt(recipe("student.lr=0.7"))
     assert "another --out" in told.value.hint
     assert files(run.path) == before
+
+
+def test_what_no_step_has_used_yet_may_still_be_changed(run: RunDir) -> None:
+    """A retraining that diverged is repeated with another rate, and keeps the teacher."""
+    for step in ("teach", "prune"):
+        run.begin(step)
+        write_text(run[step] / "network.safetensors", step)
+    run.adopt(recipe("retrain.lr=0.007"))
+    assert run.recipe().retrain.lr == 0.007
+    assert (run["teach"] / "network.safetensors").is_file()
+    with pytest.raises(UserError, match=r"prune\.sparsity"):
+        run.adopt(recipe("prune.sparsity=0.8"))
+
+
+def test_inputs_that_were_exchanged_under_the_same_name_are_told(run: RunDir) -> None:
+    run.hold_to({"student.checkpoint": "aa"})
+    run.hold_to({"student.checkpoint": "aa", "data.dir": "bb"})
+    run.hold_to({})
+    with pytest.raises(UserError, match=r"data\.dir is not what .* was begun with"):
+        run.hold_to({"data.dir": "cc"})
+
+
+def test_the_same_bytes_again_leave_the_later_steps_done(run: RunDir) -> None:
+    for step in ("export", "compile"):
+        run.begin(step)
+        write_text(run[step] / "file", step)
+        run.complete(step, [run[step] / "file"], 1.0)
+    run.complete("export", [run["export"] / "file"], 2.0)
+    assert run.done("compile")
+    write_text(run["export"] / "file", "other")
+    run.complete("export", [run["export"] / "file"], 2.0)
+    assert not run.done("compile")
 
 
 def test_a_folder_in_which_nothing_was_made_yet_takes_a_corrected_recipe(run: RunDir) -> None:

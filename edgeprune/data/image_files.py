@@ -56,13 +56,34 @@ class FileSplit:
 
 
 def decode(path: Path, size: int) -> Images:
-    """One image as RGB (size, size, 3): scaled until its shorter side is `size`, the middle of the longer side kept."""
+    """One image as RGB (size, size, 3): scaled until its shorter side is `size`, the middle of the longer side kept.
+
+    16 bits a pixel become 8, and what is transparent shows black. Pixels without a known white are a `UserError`.
+    """
     try:
         with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
+            square = ImageOps.fit(_as_rgb(image, path), (size, size), Image.Resampling.BILINEAR)
+    except UserError:
+        raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes, SyntaxError included
         raise UserError(
             f"cannot read the image {path}: {reason(error)}",
             "replace the file or remove it",
         ) from error
     return np.asarray(square)
+
+
+def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """Pillow's own conversion, but for the modes in which that clips at 255 or forgets the alpha channel."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 / 257 = 255; the nearest whole number
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{path} is read as numbers of 32 bits (mode {image.mode}), and nothing says which of them is white",
+            "store it with 8 bits a channel, or as PNG or TIFF with 16",
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
+    return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")

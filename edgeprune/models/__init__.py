@@ -54,26 +54,30 @@ def build(name: str, *, classes: int, channels: int) -> nn.Module:
 
 
 def check_fits(model: nn.Module, image_shape: tuple[int, int, int], classes: int, *, what: str) -> None:
-    """Raise `UserError` unless `model` maps an image (C, H, W) to `classes` logits; `what` names it in the message."""
+    """Raise `UserError` unless `model` maps images (C, H, W) to `classes` logits each; `what` names it in the message.
+
+    It is tried in training and in evaluation, because some networks have further outputs in training.
+    """
+    import copy
+
     import torch
 
     from edgeprune.reason import reason
 
-    training = model.training
+    tried = copy.deepcopy(model)  # its batch norm sees these images, which the model's must not
     try:
-        with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, *image_shape))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            answers = [tried.train()(torch.zeros(2, *image_shape)), tried.eval()(torch.zeros(2, *image_shape))]
     except Exception as error:  # it may be the user's own code: whatever it raises is about this input
         shape = " x ".join(str(side) for side in image_shape)
         raise UserError(
             f"{what} cannot take images of {shape}: {reason(error)}",
             "choose a network made for images of this size, or another image size",
         ) from error
-    finally:
-        model.train(training)
-    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if found != (1, classes):
-        raise UserError(
-            f"{what} gives {found} for one image, not (1, {classes}) logits",
-            "a classifier is needed that has one output per class of the data",
-        )
+    for mode, logits in zip(("training", "evaluation"), answers, strict=True):
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if found != (2, classes):
+            raise UserError(
+                f"{what} gives {found} for two images in {mode}, not (2, {classes}) logits",
+                "a classifier is needed that has one output per class of the data",
+            )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,37 @@ _HINT = "a model of your own is package.module:factory; factory(num_classes=...)
 
 def build_user_model(address: str, classes: int) -> nn.Module:
     """Call the factory, with `num_classes` if it takes that; whatever goes wrong is a `UserError` saying what."""
-    factory = _find(address)
-    arguments = {"num_classes": classes} if _takes(factory, "num_classes") else {}
-    try:
-        network = factory(**arguments)
-    except Exception as error:  # the user's code: any failure is theirs to see, in their words
-        raise UserError(f"{address} failed: {type(error).__name__}: {reason(error)}", _HINT) from error
+    with _importing_from_here():
+        factory = _find(address)
+        arguments = {"num_classes": classes} if _takes(factory, "num_classes") else {}
+        try:
+            network = factory(**arguments)
+        except Exception as error:  # the user's code: any failure is theirs to see, in their words
+            raise UserError(f"{address} failed: {type(error).__name__}: {reason(error)}", _HINT) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{address} returned a {type(network).__name__}, not a torch.nn.Module", _HINT)
     return network
 
 
+@contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """The current folder is first on the path, and later it is not: a file there could shadow any later import.
+
+    A factory may import as well, so it is called within.
+    """
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
 def _find(address: str) -> Callable[..., Any]:
     module_name, _, attribute = address.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # not found, or the user's code fails while it is imported

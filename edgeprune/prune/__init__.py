@@ -22,6 +22,7 @@ from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from edgeprune.prune.allocate import Allocation
 from edgeprune.prune.patterns import Pattern
+from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
 from edgeprune.prune.signals import Criterion, MovingAverage, Signals
 from edgeprune.recipe import Hardware, Prune
 from edgeprune.tables import ALLOCATIONS, CRITERIA, PATTERNS, REPAIRS
@@ -65,18 +66,28 @@ def prune(
 
 
 def already_pruned(student: nn.Module, pattern: Pattern, settings: Prune) -> Pruned:
-    """The outcome that a network with zeros in it stands for; `UserError` where they do not follow the pattern."""
-    chosen, reasons = choose(student, pattern, settings)
+    """The outcome that a network with zeros in it stands for: every zero of a convolution or linear layer is held.
+
+    `UserError` where a layer that the pattern applies to has zeros that do not follow it.
+    """
+    chosen, reasons = choose(student, UNSTRUCTURED, everything(settings))
     keep = masking.of_zeros(student, chosen)
-    for name, kept in keep.items():
-        if (kept & ~pattern.keep(kept.float(), int(kept.sum()))).any():
+    bound = [layer.name for layer in layers(student) if layer.name in keep and pattern.refuses(layer) is None]
+    for name in bound:
+        kept = keep[name]
+        if not kept.all() and (kept & ~pattern.keep(kept.float(), int(kept.sum()))).any():
             raise UserError(
                 f"the zeros of layer {name} are not {pattern.name}", "name the pattern they follow: prune.pattern"
             )
     return Pruned(keep, reasons, tuple(_collapsed(keep)), ())
 
 
-def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+def everything(settings: Prune) -> Prune:
+    """The settings under which all convolutions and linear layers are prunable: a given network's zeros are its own."""
+    return settings.model_copy(update={"layers": ("conv", "linear"), "skip": ()})
+
+
+def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights to prune by layer name, and for every other layer the reason why it stays dense."""
     found = layers(model)
     reasons = {one.name: why for one in found if (why := why_dense(one, settings, pattern.refuses)) is not None}
@@ -93,7 +104,7 @@ def gather(
     student: nn.Module,
     teacher: nn.Module | None,
     batches: Batches,
-    chosen: Mapping[str, nn.Parameter],
+    chosen: Mapping[str, Tensor],
     settings: Prune,
     shared: Hardware,
     seed: int,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.report import compare, sentences
+from edgeprune.report import compare, machines, sentences
 from edgeprune.report.measured import row
 from edgeprune.report.metrics import flatten
 from edgeprune.report.records import NETWORKS, Comparison, Layer, Missing, Network, Remark, Report, Row
@@ -39,6 +39,7 @@ def collect(run: Path) -> Report:
     networks = _networks(manifest)
     rows, remarks, environment = _measured(run, networks)
     comparisons, lonely = _compared(rows)
+    training = machines.of_training(run)
     by_name = {network.name: network for network in networks}
     histories = {name: tuple(_optional(run / file) or ()) for name, file in HISTORIES.items()}
     return Report(
@@ -58,10 +59,11 @@ def collect(run: Path) -> Report:
         histories=histories,
         scoring=_optional(run / "1-prune" / "scoring.json") or None,
         environment=environment,
+        training=training,
         recipe=recipe,
         recipe_toml=toml,
         missing=tuple(_missing(run)),
-        warnings=tuple(remarks + lonely),
+        warnings=tuple(remarks + lonely + machines.doubts(training)),
         metrics=flatten(rows, comparisons, networks, histories),
     )
 
@@ -163,7 +165,7 @@ def _stale(measurement: Measurement, networks: Mapping[str, Network], exported: 
 
 
 def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
-    """Each sparse row beside the dense row of the same conditions; a sparse row alone gets a remark."""
+    """Each sparse row beside the dense row of the same conditions and session; a sparse row alone gets a remark."""
     comparisons: list[Comparison] = []
     remarks: list[Remark] = []
     for sparse in rows:
@@ -171,16 +173,25 @@ def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
             continue
         same = [r for r in rows if compare.conditions(r) == compare.conditions(sparse)]
         dense = next((r for r in same if r.name == "dense"), None)
-        if dense is None:
-            source = f"{sparse.device}/{sparse.runtime}-sparse"
-            alone = "no dense network was measured under the same conditions, so nothing is compared"
-            remarks.append(Remark(source, "no-baseline", alone))
+        if dense is None or compare.session(dense) != compare.session(sparse):
+            remarks.append(_alone(sparse, dense))
             continue
         comparisons.append(compare.compare(sparse, dense))
         if sparse.precision != dense.precision:
             precisions = f"sparse in {sparse.precision}, dense in {dense.precision}: the ratio mixes both changes"
             remarks.append(Remark(f"{sparse.device}/{sparse.runtime}", "precision", precisions))
     return comparisons, remarks
+
+
+def _alone(sparse: Row, dense: Row | None) -> Remark:
+    """Why a sparse row is compared with nothing."""
+    source = f"{sparse.device}/{sparse.runtime}-sparse"
+    if dense is None:
+        text = "no dense network was measured under the same conditions, so nothing is compared"
+        return Remark(source, "no-baseline", text)
+    when = f"sparse at {sparse.started_at}, dense at {dense.started_at}"
+    text = f"measured apart from the dense network ({when}), so nothing is compared; measure both in one call"
+    return Remark(source, "other-session", text)
 
 
 def _missing(run: Path) -> list[Missing]:

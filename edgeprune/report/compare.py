@@ -17,8 +17,16 @@ def conditions(row: Row) -> tuple[str, str, Mapping[str, Any]]:
     return row.device, row.runtime, row.workload
 
 
+def session(row: Row) -> tuple[str, str]:
+    """The call that measured it: only within one did the engines take turns, so that their rounds pair."""
+    return row.bundle, row.started_at
+
+
 def compare(sparse: Row, dense: Row) -> Comparison:
-    """Latency ratio with its interval and verdict, difference of top-1 with its error, ratio of compressed sizes."""
+    """Latency ratio with its interval and verdict, difference of top-1 with its error, ratio of compressed sizes.
+
+    The two share their `conditions` and their `session`.
+    """
     timed = _latency_ratio(sparse, dense)
     difference, error, images = _top1_difference(sparse, dense)
     sizes = sparse.size_bytes.get("compressed"), dense.size_bytes.get("compressed")
@@ -34,7 +42,7 @@ def compare(sparse: Row, dense: Row) -> Comparison:
         level=LEVEL,
         rounds=timed.rounds if timed else 0,
         verdict=verdict(timed.interval if timed else None),
-        reason=timed.reason if timed else "no raw latencies were recorded",
+        reason=timed.reason if timed else "there are no latencies of both in every round",
         top1_difference=difference,
         top1_difference_standard_error=error,
         images=images,
@@ -46,7 +54,7 @@ def compare(sparse: Row, dense: Row) -> Comparison:
 
 def _latency_ratio(sparse: Row, dense: Row) -> Ratio | None:
     top, bottom = ([timed["median"] for timed in row.rounds] for row in (sparse, dense))
-    return ratio(top, bottom) if top and bottom and min(bottom) > 0 else None
+    return ratio(top, bottom) if top and len(top) == len(bottom) and min(bottom) > 0 else None
 
 
 def _top1_difference(sparse: Row, dense: Row) -> tuple[float | None, float | None, int | None]:
@@ -55,7 +63,7 @@ def _top1_difference(sparse: Row, dense: Row) -> tuple[float | None, float | Non
     Both networks see the same images, so their errors are positively correlated and the true standard error is smaller:
     this one is an upper bound.
     """
-    if sparse.top1 is None or dense.top1 is None or sparse.images is None or sparse.images != dense.images:
+    if sparse.top1 is None or dense.top1 is None or not sparse.images or sparse.images != dense.images:
         return None, None, None
     error = math.hypot(sparse.top1_standard_error or 0.0, dense.top1_standard_error or 0.0)
     return sparse.top1 - dense.top1, error, sparse.images

@@ -30,6 +30,8 @@ def row(measurement: Measurement, device: str, network: Network | None) -> Row:
         batch=measurement.batch,
         threads=measurement.threads,
         workload=measurement.workload,
+        bundle=measurement.bundle,
+        started_at=measurement.started_at,
         n=measurement.n,
         images=images,
         top1=top1,

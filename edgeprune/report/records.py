@@ -59,11 +59,13 @@ class Row:
     batch: int
     threads: int
     workload: Mapping[str, Any]  # how it was measured: protocol, rounds, warm-up
+    bundle: str  # the id of what was measured
+    started_at: str  # UTC, ISO 8601; with `bundle` it names the session in which engines took turns
     n: int  # timed inferences
     images: int | None  # test images behind top1
     top1: float | None  # percent
     top1_interval: tuple[float, float] | None  # percent, Wilson, 95 %
-    top1_standard_error: float | None  # points, binomial
+    top1_standard_error: float | None  # points; above zero at 100 % too
     sparsity: float | None
     sparsity_paper: float | None
     zeros: int | None
@@ -85,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The sparse network beside the dense one, on the same device, runtime, batch and threads."""
+    """The sparse network beside the dense one, timed in turns: one session, device, runtime and workload."""
 
     device: str
     runtime: str
@@ -97,10 +99,10 @@ class Comparison:
     latency_ratio_interval: tuple[float, float] | None  # bootstrap over rounds
     level: float
     rounds: int
-    verdict: str  # faster, slower or within noise
+    verdict: str  # faster, slower, within noise, or not known where there is no interval
     reason: str | None  # why there is no interval
     top1_difference: float | None  # points, sparse - dense
-    top1_difference_standard_error: float | None  # points
+    top1_difference_standard_error: float | None  # points, an upper bound
     images: int | None
     compressed_ratio: float | None  # sparse / dense bytes
     sentence: str
@@ -144,6 +146,7 @@ class Report:
     histories: Mapping[str, tuple[Mapping[str, Any], ...]]  # teacher, dense, sparse (the retraining)
     scoring: Mapping[str, Any] | None
     environment: Mapping[str, Mapping[str, Any]]  # by device
+    training: Mapping[str, Mapping[str, Any]]  # by step: the torch, device and threads it was done with
     recipe: Mapping[str, Any]
     recipe_toml: str | None
     missing: tuple[Missing, ...]

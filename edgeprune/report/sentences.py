@@ -9,16 +9,14 @@ from edgeprune.report.records import Comparison, Network, Row
 
 # Runtimes that multiply a zero like any other number: on these an unstructured mask cannot save time.
 BLIND_TO_ZEROS = ("ort",)
+ALIKE = 0.02  # two shares of zeros this close are told as one
 
 
 def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
     """What was gained and what it cost, in one sentence."""
     if sparse is None:
         return "Nothing has been exported yet, so there is nothing to compare."
-    gained = f"{wording.share(sparse.sparsity)} of the weights are zero"
-    if sparse.sparsity is None:
-        gained = "The share of zero weights is not known"
-    return f"{gained}{_accuracy_clause(comparisons, rows)}; {_latency_clause(comparisons)}."
+    return f"{_zeros_clause(sparse)}{_accuracy_clause(comparisons, rows)}; {_latency_clause(comparisons)}."
 
 
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
@@ -42,6 +40,18 @@ def statements(sparse: Network | None, dense: Network | None, comparisons: Seque
     if sparse is not None:
         texts += [*_sizes(sparse, dense), *_counts(sparse)]
     return [text for text in texts if text]
+
+
+def _zeros_clause(sparse: Network) -> str:
+    """The share of zeros; where only part of the network is prunable, of what, and the share of all beside it."""
+    if sparse.sparsity is None:
+        return "The share of zero weights is not known"
+    share, of_all = wording.share(sparse.sparsity), sparse.sparsity_paper
+    if of_all is None:
+        return f"{share} of the prunable weights are zero"
+    if abs(sparse.sparsity - of_all) > ALIKE:
+        return f"{share} of the prunable weights are zero ({wording.share(of_all)} of all, as papers count)"
+    return f"{share} of the weights are zero"
 
 
 def _accuracy_clause(comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
@@ -68,9 +78,11 @@ def _distance(found: Comparison) -> str:
 
 
 def _latency_clause(comparisons: Sequence[Comparison]) -> str:
-    timed = [found for found in comparisons if found.latency_ratio]
-    if not timed:
+    if not any(found.latency_ratio for found in comparisons):
         return "its speed has not been compared with the dense network"
+    timed = [found for found in comparisons if found.verdict != "not known"]
+    if not timed:
+        return "whether it is faster is not known, for want of rounds"
     faster = sorted((c for c in timed if c.verdict == "faster"), key=lambda c: c.latency_ratio or 1.0)
     slower = [c for c in timed if c.verdict == "slower"]
     if faster:
@@ -80,7 +92,7 @@ def _latency_clause(comparisons: Sequence[Comparison]) -> str:
     if slower:
         worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
         return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
-    if all(c.runtime in BLIND_TO_ZEROS and c.latency_ratio_interval for c in timed):
+    if all(c.runtime in BLIND_TO_ZEROS for c in timed):
         return f"it is no faster here, because {wording.runtime(timed[0].runtime)} does not use zeros"
     return f"no difference in speed could be measured on {_place(timed[0]) if len(timed) == 1 else 'any device'}"
 
@@ -94,8 +106,8 @@ def _conclusion(found: Comparison, pattern: str | None) -> str:
         return "the sparse network is faster."
     if found.verdict == "slower":
         return "the sparse network is slower."
-    if found.latency_ratio_interval is None:
-        return "too little to tell a difference from noise."
+    if found.verdict == "not known":
+        return "whether the sparse network is faster is not known."
     if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense"):
         return (
             f"within noise. {wording.runtime(found.runtime)} does not use zeros: "

@@ -37,7 +37,7 @@ def render(report: Report) -> bytes:
         norms=[layer for layer in report.layers if layer.kind == "norm"],
         trainings=_trainings(report),
         tiles=tiles(report),
-        environment=[(device, describe(facts)) for device, facts in report.environment.items()],
+        environment=_environment(report),
         remarks=_remarks(report),
     )
     return (page + "\n").encode()
@@ -50,6 +50,12 @@ def tiles(report: Report) -> list[dict[str, str]]:
     found = report.comparisons[0] if report.comparisons else None
     speed = _latency_tile(report.comparisons)
     return [_accuracy_tile(report, found), _zeros_tile(sparse), speed, _size_tile(sparse, dense)]
+
+
+def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What the networks were trained with, then each device that measured them."""
+    training = [("Training", describe(report.training))] if report.training else []
+    return training + [(device, describe(facts)) for device, facts in report.environment.items()]
 
 
 def _groups(report: Report) -> list[dict[str, Any]]:
@@ -120,6 +126,8 @@ def _zeros_tile(sparse: Network | None) -> dict[str, str]:
     if sparse is None or sparse.sparsity is None:
         return {"name": "Zero weights", "value": wording.NONE, "note": "not exported"}
     note = f"{wording.count(sparse.zeros)} of {wording.count(sparse.weights)} prunable"
+    if sparse.sparsity_paper is not None:
+        note += f"; {wording.share(sparse.sparsity_paper)} of all, as papers count"
     return {"name": "Zero weights", "value": wording.share(sparse.sparsity), "note": note}
 
 
@@ -127,8 +135,10 @@ def _latency_tile(comparisons: Sequence[Comparison]) -> dict[str, str]:
     timed = [found for found in comparisons if found.latency_ratio]
     if not timed:
         return {"name": "Speed", "value": wording.NONE, "note": "not compared with dense"}
-    best = min(timed, key=lambda c: (c.verdict != "faster", c.latency_ratio or 1.0))
+    best = min(timed, key=lambda c: (c.verdict == "not known", c.verdict != "faster", c.latency_ratio or 1.0))
     where = f"{best.device}, {wording.runtime(best.runtime)}"
+    if best.verdict == "not known":
+        return {"name": "Speed", "value": wording.NONE, "note": f"not known: {best.reason}"}
     speed = f"{1 / (best.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
     return {"name": "Speed", "value": speed, "note": f"{best.verdict}: {where}", "kind": best.verdict.replace(" ", "-")}
 

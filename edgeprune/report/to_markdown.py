@@ -5,7 +5,24 @@ from __future__ import annotations
 from edgeprune.report import wording
 from edgeprune.report.records import Report, Row
 
-COLUMNS = ("network", "device", "runtime", "top-1", "zeros", "median", "p90", "p99", "memory", "ONNX", "compressed")
+COLUMNS = (
+    "network",
+    "device",
+    "runtime",
+    "top-1",
+    "zeros",
+    "of all",
+    "median",
+    "p90",
+    "p99",
+    "memory",
+    "ONNX",
+    "compressed",
+)
+NOTE = (
+    "Zeros are the share of the prunable weights, and of all weights of convolutions, linear layers and batch-norms; "
+    "latency is per inference, memory the peak of the whole process; "
+)
 
 _QUIET = str.maketrans({"&": "&amp;", "<": "&lt;", "\n": " ", **{mark: "\\" + mark for mark in "\\|`*[_"}})
 
@@ -30,7 +47,7 @@ def _table(report: Report) -> list[str]:
     lines = [_line(COLUMNS), "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
     lines += [_line(_cells(row)) for row in report.rows]
     settings = sorted({f"{row.precision}, batch {row.batch}, {_threads(row)}" for row in report.rows})
-    return ["\n".join(lines), f"Latency per inference, peak memory of the whole process; {'; '.join(settings)}."]
+    return ["\n".join(lines), f"{NOTE}{'; '.join(settings)}."]
 
 
 def _threads(row: Row) -> str:
@@ -45,7 +62,8 @@ def _cells(row: Row) -> list[str]:
     memory = wording.mebibytes(row.memory_mb["peak_rss"])
     sizes = [wording.size(row.size_bytes.get(key)) for key in ("onnx", "compressed")]
     runtime = wording.runtime(row.runtime, row.runtime_version)
-    return [row.name, row.device, runtime, top1, wording.share(row.sparsity), *latency, memory, *sizes]
+    zeros = [wording.share(share) for share in (row.sparsity, row.sparsity_paper)]
+    return [row.name, row.device, runtime, top1, *zeros, *latency, memory, *sizes]
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

@@ -41,40 +41,44 @@ def wilson(top1: float, images: int) -> tuple[float, float]:
 
 
 def standard_error(top1: float, images: int) -> float:
-    """The binomial standard error of an accuracy `top1` (percent) seen on `images` images, in points."""
-    p = top1 / 100
-    return 100 * math.sqrt(p * (1 - p) / images)
+    """The standard error of an accuracy `top1` (percent) seen on `images` images, in points; never zero.
+
+    The larger of the binomial error of what was seen and of what Agresti and Coull (Am. Stat. 52, 1998) put in its
+    place, where Z^2 images are added of which half are right: 100 % of ten images is not known without error.
+    """
+    p, more = top1 / 100, images + Z * Z
+    adjusted = (p * images + Z * Z / 2) / more
+    return 100 * math.sqrt(max(p * (1 - p) / images, adjusted * (1 - adjusted) / more))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], seed: int = 0) -> Ratio:
     """The ratio of two networks' latencies from their per-round medians (any one unit), with a bootstrap interval.
 
-    Rounds of equal number are taken as interleaved: round i of one network ran beside round i of the other, so the
-    ratio is formed within each round, where a drift of the clock cancels, and its median is reported. Otherwise it is
-    the ratio of the two medians and the rounds are drawn independently. The interval is the percentile bootstrap
-    (Efron, Ann. Statist. 7, 1979) over rounds, not over inferences: those within a round are not independent.
+    Both are of one session, so as many: round i of one network ran beside round i of the other. The ratio is formed
+    within each round, where a drift of the clock cancels, and its median is reported. The interval is the percentile
+    bootstrap (Efron, Ann. Statist. 7, 1979) over rounds, not over inferences: those within a round are not independent.
     """
     import numpy as np
 
-    top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    rounds = min(len(top), len(bottom))
-    paired = len(top) == len(bottom)
-    value = float(np.median(top / bottom)) if paired else float(np.median(top) / np.median(bottom))
+    ratios = np.asarray(numerator, dtype=np.float64) / np.asarray(denominator, dtype=np.float64)
+    value, rounds = float(np.median(ratios)), len(ratios)
     if rounds < LEAST_ROUNDS:
         return Ratio(value, None, rounds, f"{rounds} rounds; an interval needs at least {LEAST_ROUNDS}")
-    generator = np.random.default_rng(seed)
-    drawn = _medians(top / bottom, generator) if paired else _medians(top, generator) / _medians(bottom, generator)
+    drawn = _medians(ratios, np.random.default_rng(seed))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Ratio(value, (float(low), float(high)), rounds, None)
 
 
 def verdict(interval: tuple[float, float] | None) -> str:
-    """`faster` or `slower` when the whole interval lies at least `LEAST_EFFECT` away from 1, else `within noise`."""
-    if interval is not None and interval[1] <= 1 - LEAST_EFFECT:
+    """`faster` or `slower` when the whole interval lies at least `LEAST_EFFECT` away from 1, else `within noise`.
+
+    Without an interval it is `not known`: too little was measured to say even that.
+    """
+    if interval is None:
+        return "not known"
+    if interval[1] <= 1 - LEAST_EFFECT:
         return "faster"
-    if interval is not None and interval[0] >= 1 + LEAST_EFFECT:
-        return "slower"
-    return "within noise"
+    return "slower" if interval[0] >= 1 + LEAST_EFFECT else "within noise"
 
 
 def quantiles(values: Sequence[float], levels: Sequence[float]) -> tuple[float, ...]:

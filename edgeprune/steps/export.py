@@ -14,7 +14,9 @@ from edgeprune import __version__
 from edgeprune.bench import Bench
 from edgeprune.layers import Accounting, account, layers, why_dense
 from edgeprune.progress import Tick
+from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
+from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
 from export.macs import count_macs
 from export.sizes import size_bytes
 from export.targets import TARGETS, Target
@@ -42,10 +44,11 @@ def export_for(bench: Bench, target: Target, folder: Path, tick: Tick) -> list[P
         model, held = model.cpu().eval(), masks if name in PRUNED else {}
         counts = account(model, held, _reasons(bench, model))
         path = folder / FILES[name]
-        exported = to_onnx(
-            model, path, input_shape=bench.data.image_shape, target=target, metadata=_metadata(bench, name, counts)
-        )
-        verification = verify(model, path, images, held, target=target)
+        metadata = _metadata(bench, name, counts)
+        unverified = path.with_name(f".{path.name}.tmp")  # what is refused never stands under its name
+        exported = to_onnx(model, unverified, input_shape=bench.data.image_shape, target=target, metadata=metadata)
+        verification = verify(model, unverified, images, held, target=target)
+        unverified.replace(path)
         networks[name] = {
             "file": path.name,
             "sha256": sha256(path),
@@ -75,6 +78,8 @@ def _pattern(bench: Bench, counts: Accounting) -> str:
 
 def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
     refuses, settings = bench.pattern().refuses, bench.recipe.prune
+    if bench.recipe.student.holds != "dense":
+        refuses, settings = UNSTRUCTURED.refuses, everything(settings)
     why = {layer.name: why_dense(layer, settings, refuses) for layer in layers(model)}
     return {name: reason for name, reason in why.items() if reason is not None}
 

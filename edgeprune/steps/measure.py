@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +24,54 @@ def measure(bench: Bench, tick: Tick) -> list[Path]:
     return measure_with(bench, "local", {}, tick)
 
 
-def measure_with(bench: Bench, name: str, overrides: Mapping[str, Any], tick: Tick) -> list[Path]:
-    """Measure on the device `name`, write and score `5-measure/<device>/<runtime>-<network>.json`."""
-    device = open_device(name)
+def measure_with(bench: Bench, name: str, asked: Mapping[str, Any], tick: Tick) -> list[Path]:
+    """Measure on the device `name`; write and score `5-measure/<device>/<runtime>-<network>.json`.
+
+    Where `asked` departs from the recipe's workload the files' names say so (`ort-sparse-b8-t1-quick.json`): a
+    measurement stands beside those under other conditions and replaces one under the same.
+    """
     results = bench.run["measure"] / name
-    paths = measure_on(
-        device,
-        bench.run["compile"] / "bundle",
-        results,
-        on_progress=lambda what, done, total: tick(done, total, what),
-        **overrides,
-    )
-    for path in paths:
-        score(path, bench.data.test.labels)
-    return paths
+    arrived = bench.run.path / f".measuring-{name}"
+    shutil.rmtree(arrived, ignore_errors=True)
+    try:
+        paths = measure_on(
+            open_device(name),
+            bench.run["compile"] / "bundle",
+            arrived,
+            on_progress=lambda what, done, total: tick(done, total, what),
+            **asked,
+        )
+        return [_keep(path, results, bench) for path in paths]
+    finally:
+        shutil.rmtree(arrived, ignore_errors=True)
 
 
-def score(path: Path, labels: Labels) -> None:
-    """Fill `top1` (percent) and `images` of the measurement at `path` from its logits; no answers, no score."""
-    measurement = Measurement.read(path)
+def _keep(path: Path, results: Path, bench: Bench) -> Path:
+    """Move a measurement and its logits from where they arrived to where they stay, scored."""
+    measurement = scored(Measurement.read(path), path.parent, bench.data.test.labels)
+    own, ending = bench.recipe.measure, ""
+    if (measurement.batch, measurement.threads, measurement.protocol) != (own.batch, own.threads, own.protocol):
+        ending = f"-b{measurement.batch}-t{measurement.threads}-{measurement.protocol}"
+    results.mkdir(parents=True, exist_ok=True)
+    if measurement.outputs is not None:
+        file = f"logits-{path.stem}{ending}.npy"
+        (path.parent / measurement.outputs["file"]).replace(results / file)
+        measurement = replace(measurement, outputs={**measurement.outputs, "file": file})
+    kept = results / f"{path.stem}{ending}.json"
+    measurement.write(kept)
+    return kept
+
+
+def scored(measurement: Measurement, folder: Path, labels: Labels) -> Measurement:
+    """The measurement with `top1` (percent) and `images` from its logits in `folder`; no answers, no score."""
     if measurement.outputs is None:
-        return
-    logits = np.load(path.parent / measurement.outputs["file"], allow_pickle=False)
+        return measurement
+    logits = np.load(folder / measurement.outputs["file"], allow_pickle=False)
     if len(logits) != len(labels):
-        raise UserError(f"{path} answers {len(logits)} images of {len(labels)}", "measure again")
+        raise UserError(
+            f"{measurement.runtime} answered {len(logits)} images of {len(labels)} with {measurement.name}",
+            "measure again",
+        )
     top1 = 100.0 * float((logits.argmax(axis=1) == labels).mean())
     reasons = {what: why for what, why in measurement.reasons.items() if what != "top1"}
-    dataclasses.replace(measurement, top1=top1, images=len(labels), reasons=reasons).write(path)
+    return replace(measurement, top1=top1, images=len(labels), reasons=reasons)

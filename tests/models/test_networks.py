@@ -133,7 +133,7 @@ def test_a_network_that_does_not_fit_the_data_is_told() -> None:
     with pytest.raises(UserError, match="the student cannot take images of 1 x 8 x 8") as caught:
         check_fits(model, (1, 8, 8), 10, what="the student")
     assert "\n" not in caught.value.message
-    with pytest.raises(UserError, match=r"the teacher gives \(1, 10\) for one image, not \(1, 100\)"):
+    with pytest.raises(UserError, match=r"the teacher gives \(2, 10\) for two images in \w+, not \(2, 100\)"):
         check_fits(model, (3, 32, 32), 100, what="the teacher")
 
 

@@ -213,8 +213,27 @@ def test_the_zeros_of_a_pruned_network_are_taken_as_its_mask(name: str) -> None:
     student, masks = with_zeros(name)
     before = weights_of(student)
     outcome = already_pruned(student, pattern(name), Prune(pattern=name, sparsity=0.5))
-    assert masking.sha256(outcome.masks) == masking.sha256(masks)
+    assert {layer: outcome.masks[layer].tolist() for layer in masks} == {k: m.tolist() for k, m in masks.items()}
+    assert all(mask.all() for layer, mask in outcome.masks.items() if layer not in masks)
     assert same(before, weights_of(student))
+
+
+def test_zeros_outside_of_what_the_recipe_would_prune_are_held_too() -> None:
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 8), nn.Linear(8, 2))
+    with torch.no_grad():
+        student[2].weight[:, 1] = 0.0
+    outcome = already_pruned(student, pattern("unstructured"), Prune(layers=("conv",), skip=("2",)))
+    assert set(outcome.masks) == {"0", "2", "3"}
+    assert outcome.masks["2"].sum() == 24
+
+
+def test_frozen_and_shared_weights(data: Dataset) -> None:
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
+    student[0].requires_grad_(False)
+    student[2].weight = student[1].weight
+    chosen, reasons = choose(student, pattern("unstructured"), Prune())
+    assert list(chosen) == ["1"]
+    assert reasons["0"].startswith("frozen")
 
 
 def test_zeros_that_do_not_follow_the_pattern_are_refused() -> None:
