@@ -1,6 +1,7 @@
 """Named methods: each is a point in the space criterion x guide x allocation x retraining.
 
-A method fills only what it prescribes; a recipe adds sparsity, pattern and budget, and what a recipe states wins.
+A method fills only what it prescribes; a recipe adds sparsity, pattern and budget, and what a recipe states wins
+over the method it names.
 """
 
 from collections.abc import Mapping

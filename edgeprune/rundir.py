@@ -119,7 +119,9 @@ class RunDir:
                 raise UserError(
                     f"{name} is not what {self.path} was begun with: its content has changed", "choose another --out"
                 )
-        write_json(self.path / "run.json", {**told, "inputs": {**told.get("inputs", {}), **inputs}})
+        known = {**told.get("inputs", {}), **inputs}
+        if known != told.get("inputs", {}):
+            write_json(self.path / "run.json", {**told, "inputs": known})
 
     def done(self, step: str) -> bool:
         """Whether a step was finished and its files are still what they were."""

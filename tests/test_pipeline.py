@@ -230,7 +230,9 @@ def test_exporting_again_gives_the_same_bytes_and_keeps_other_targets(own: Path,
 def test_measuring_otherwise_stays_measured_and_is_reported(own: Path, tmp_path: Path) -> None:
     """`measure` and then `run`: the second must not measure again over what the first was asked for."""
     out, _ = succeed("measure", own, "--runtime", "null", "--batch", "2", says=tmp_path)
-    assert sorted(Path(line).name for line in out.splitlines()) == sorted(f"null-{name}.json" for name in NETWORKS)
+    assert sorted(Path(line).name for line in out.splitlines()) == sorted(
+        f"null-{name}-b2-t1-quick.json" for name in NETWORKS
+    )
     changed = own / "5-measure" / "local" / "ort-sparse.json"
     measured = json.loads(changed.read_text())
     assert measured["batch"] == 1, "what is not measured again stays"

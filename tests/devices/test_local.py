@@ -1,8 +1,10 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +14,21 @@ import pytest
 from devices import DEVICES, open_device
 from devices.deploy import measure_on
 from devices.local import Local
+from devices.protocol import Finished
 from export.bundle import NetworkFile, write_bundle
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
+from runtimes.lifetime import END_WITH
 from runtimes.records import Measurement, Workload
 
 
 @pytest.fixture
-def bundle(tmp_path) -> Path:
+def bundle(tmp_path: Path) -> Path:
+    """A bundle that is measured in no time."""
+    return null_bundle(tmp_path, Workload(warmup_s=0.01, rounds=2, round_s=0.01, min_samples=2))
+
+
+def null_bundle(tmp_path: Path, workload: Workload) -> Path:
     """A bundle for the null runtime, which opens no network."""
     for name in ("dense.onnx", "model.onnx"):
         (tmp_path / name).write_bytes(b"not a network")
@@ -30,7 +39,7 @@ def bundle(tmp_path) -> Path:
         images=[np.zeros((5, 8, 8, 1), dtype=np.uint8)],
         preprocess={"scale": 1.0, "mean": [0.0], "std": [1.0]},
         runtimes=["null"],
-        workload=Workload(warmup_s=0.01, rounds=2, round_s=0.01, min_samples=2),
+        workload=workload,
     )
     return tmp_path / "bundle"
 
@@ -82,7 +91,7 @@ def test_a_bundle_is_measured_and_the_measurements_carry_the_devices_name(device
     assert [step[1:] for step in steps] == [(done, total) for done in range(1, total + 1)]
     assert steps[0][0] == "null-dense load"
     assert (results / "ort-sparse.json").read_text() == "of an earlier measurement"
-    assert not list(bundle.glob("results*"))
+    assert not list(bundle.glob("*results*"))
     assert not list(bundle.rglob("__pycache__"))
 
 
@@ -100,7 +109,7 @@ def test_a_failure_tells_the_devices_reason_and_the_line_that_reproduces_it(devi
     assert caught.value.hint.endswith("-m runtimes measure . --rounds 1")
     assert "by hand: " in caught.value.hint
     assert not (tmp_path / "results").exists()
-    assert not list(bundle.glob("results*"))
+    assert not list(bundle.glob("*results*"))
 
 
 def test_a_bug_on_the_device_is_told_by_the_end_of_its_traceback(device, bundle, tmp_path):
@@ -133,6 +142,83 @@ def test_an_interrupted_command_does_not_go_on(tmp_path):
         Local().run([sys.executable, "-c", code], str(tmp_path), lambda line: pids.append(int(line)))
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` started, theirs, and so on."""
+    own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return own + [below for child in own for below in children(child)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+MEASURES = """
+import sys
+from pathlib import Path
+from devices.deploy import measure_on
+from devices.local import Local
+measure_on(Local(), Path(sys.argv[1]), Path(sys.argv[2]), on_progress=lambda *step: print(step, flush=True))
+"""
+
+
+def test_a_measurement_does_not_outlive_a_kill_9_of_the_host(tmp_path: Path) -> None:
+    """Its rounds last ten minutes: it has nothing to say by which it could notice that nobody listens."""
+    rounds = Workload(warmup_s=0.01, rounds=2, round_s=600, min_samples=2, max_samples=10**9)
+    command = [sys.executable, "-c", MEASURES, str(null_bundle(tmp_path, rounds)), str(tmp_path / "results")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        for _ in range(2):
+            assert " load" in host.stdout.readline()
+        pids = children(host.pid)
+        assert len(pids) == 3, "the coordinator and two workers"
+        host.kill()
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = [pid for pid in pids if is_alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def test_the_coordinator_of_a_host_that_is_gone_already_does_not_begin(bundle):
+    """Killed between the start of the coordinator and its wish to end with it: another process is its parent then."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "runtimes", "measure", "."],
+        cwd=bundle,
+        env={**os.environ, END_WITH: "0"},
+        check=False,
+        capture_output=True,
+    )
+    assert (finished.returncode, finished.stdout) == (128 + signal.SIGKILL, b"")
+    assert not (bundle / "results").exists()
+
+
+def test_every_call_has_a_results_folder_of_its_own_and_clears_away_those_of_killed_ones(bundle, tmp_path):
+    class Watched(Local):
+        """Local, and what stands in the bundle while something runs there."""
+
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def run(self, command: Sequence[str], place: str, on_line: Callable[[str], None] | None = None) -> Finished:
+            finished = super().run(command, place, on_line)
+            self.seen += [path.name for path in Path(place).glob("*results*")]
+            return finished
+
+    killed = bundle / "0123-results-on-the-way"
+    killed.mkdir()
+    device = Watched()
+    for _ in range(2):
+        measure_on(device, bundle, tmp_path / "results", networks=["sparse"])
+    assert len(device.seen) == len(set(device.seen)) == 2
+    assert not killed.exists()
+    assert not list(bundle.glob("*results*"))
 
 
 def test_scoring_is_a_change_of_the_record(bundle, tmp_path):

@@ -1,5 +1,6 @@
 """Every network of the table gives logits; counts are taken by hooks and compared with what the papers print."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -145,6 +146,9 @@ def loose(**options): return nn.Linear(3, options["num_classes"])
 class Net(nn.Linear):
     def __init__(self, num_classes=2): super().__init__(3, num_classes)
 def fails(): raise KeyError("depth")
+def late():
+    import late_import
+    return nn.Linear(3, late_import.outputs)
 def wrong(): return "a string"
 number = 3
 """
@@ -168,6 +172,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_users_factory(package: Path, factory: str, outputs: int) -> None:
     model = build(f"of_mine.nets:{factory}", classes=6, channels=3)
     assert model(torch.zeros(1, 3)).shape == (1, outputs)
+
+
+@pytest.mark.parametrize("factory", ["plain", "late", "fails", "nothing_of_that_name"])
+def test_the_current_folder_is_on_the_path_for_the_import_only(package: Path, factory: str) -> None:
+    (package / "late_import.py").write_text("outputs = 2\n")
+    before = list(sys.path)
+    with contextlib.nullcontext() if factory in ("plain", "late") else pytest.raises(UserError):
+        build(f"of_mine.nets:{factory}", classes=6, channels=3)
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(

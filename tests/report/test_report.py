@@ -173,9 +173,11 @@ def test_too_few_rounds_claim_nothing_however_large_the_ratio(run):
         made.put(run, made.measurement(name, latency_ns=made.latencies(median, seed=1, rounds=5)))
     report = report_json(run)
     (found,) = report["comparisons"]
-    assert (found["verdict"], found["latency_ratio_interval"]) == ("within noise", None)
+    assert (found["verdict"], found["latency_ratio_interval"]) == ("not known", None)
     assert "5 rounds" in found["reason"]
-    assert "no difference in speed could be measured" in report["headline"]
+    assert "whether it is faster is not known" in report["headline"]
+    assert "within noise" not in " ".join([report["headline"], *report["sentences"], words(run)])
+    assert "not known: 5 rounds" in words(run), "the tile says so too, and shows no ratio"
 
 
 def test_rows_under_different_conditions_are_not_compared(run):

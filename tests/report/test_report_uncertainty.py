@@ -42,6 +42,16 @@ def test_standard_error_is_the_deviation_of_a_binomial_share():
     assert standard_error(100 * p, n) == pytest.approx(100 * math.sqrt(variance))
 
 
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_no_accuracy_is_known_without_error_and_no_error_is_below_the_binomial(counts):
+    """Two images of each kind more, nearly: the rule of thumb behind Agresti and Coull's interval."""
+    correct, n = counts
+    p, thumb = correct / n, (correct + 2) / (n + 4)
+    found = standard_error(100 * p, n) / 100
+    assert found >= math.sqrt(p * (1 - p) / n) - 1e-12
+    assert found >= 0.97 * math.sqrt(thumb * (1 - thumb) / (n + 4)) > 0
+
+
 @given(st.lists(st.tuples(times, times), min_size=6, max_size=6))
 @settings(max_examples=15, deadline=None)
 def test_bootstrap_of_six_rounds_agrees_with_all_their_resamples(pairs):
@@ -64,11 +74,6 @@ def test_a_constant_factor_is_found_exactly(dense, factor):
     assert found.value == pytest.approx(factor)
 
 
-def test_rounds_of_unequal_number_are_drawn_independently():
-    found = ratio([2.0] * 8, [4.0] * 6)
-    assert (found.value, found.interval, found.rounds) == (0.5, (0.5, 0.5), 6)
-
-
 def test_equal_input_gives_an_equal_interval_and_few_rounds_none():
     sparse, dense = [1.0, 1.1, 0.9, 1.2, 1.0, 1.05], [1.1, 1.0, 0.95, 1.1, 1.2, 1.0]
     assert ratio(sparse, dense) == ratio(sparse, dense)
@@ -88,7 +93,7 @@ def test_two_equal_engines_are_rarely_called_different():
 @pytest.mark.parametrize(
     ("interval", "expected"),
     [
-        (None, "within noise"),
+        (None, "not known"),
         ((0.99, 1.01), "within noise"),
         ((0.5, 1.0), "within noise"),
         ((0.98, 0.995), "within noise"),  # repeatable, and too small to claim

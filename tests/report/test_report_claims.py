@@ -1,0 +1,152 @@
+"""What the report does not say: more zeros than there are, a ratio of two sessions, a difference without error."""
+
+import pytest
+import run_folder as made
+
+from edgeprune.report import write_report, wording
+from runtimes.files import read_json, write_json
+
+
+def report_json(run):
+    write_report(run)
+    return read_json(run / "6-report/report.json")
+
+
+def text_of(run, name):
+    write_report(run)
+    return (run / "6-report" / name).read_text(encoding="utf-8").replace(wording.SPACE, " ")
+
+
+def share_zeros(run, prunable, everything):
+    """The sparse network's shares of zero weights as they are in a network of which only a part is prunable."""
+    path = run / "3-export/manifest.json"
+    manifest = read_json(path)
+    manifest["networks"]["sparse"].update(sparsity=prunable, sparsity_paper=everything)
+    write_json(path, manifest)
+
+
+def codes(report):
+    return [warning["code"] for warning in report["warnings"]]
+
+
+# --- of what the zeros are a share
+
+
+@pytest.mark.parametrize(
+    ("everything", "says"),
+    [
+        (0.42, "90.1 % of the prunable weights are zero (42.0 % of all, as papers count)"),
+        (0.88, "90.1 % of the prunable weights are zero (88.0 % of all, as papers count)"),
+        (0.883, "90.1 % of the weights are zero"),
+        (None, "90.1 % of the prunable weights are zero"),
+    ],
+)
+def test_the_headline_says_of_which_weights_the_zeros_are_a_share(run, everything, says):
+    share_zeros(run, 0.901, everything)
+    assert report_json(run)["headline"].replace(wording.SPACE, " ").startswith(says + " at ")
+
+
+def test_markdown_and_page_show_both_shares(run):
+    share_zeros(run, 0.901, 0.42)
+    (line,) = [line for line in text_of(run, "report.md").splitlines() if line.startswith("| sparse ")]
+    assert "| 90.1 % | 42.0 % |" in line
+    tile = text_of(run, "report.html").partition("Zero weights</dt>")[2].partition("</div>")[0]
+    assert "90.1 %" in tile
+    assert "42.0 % of all" in tile
+
+
+# --- what may be compared
+
+
+@pytest.mark.parametrize("other", [{"started_at": "2025-11-22T08:00:00Z"}, {"bundle": "0a1b2c"}])
+def test_rounds_of_two_sessions_are_not_paired(run, other):
+    """Ten rounds each, and half the latency: as convincing as it gets, were they measured in turns."""
+    made.put(run, made.measurement("sparse", latency_ns=made.latencies(0.6, seed=3), **other))
+    report = report_json(run)
+    assert report["comparisons"] == []
+    (remark,) = [warning for warning in report["warnings"] if warning["code"] == "other-session"]
+    assert remark["source"] == "local/ort-sparse"
+    assert "measure both in one call" in remark["message"]
+    assert "not been compared" in report["headline"]
+    assert not any(key.endswith("latency_ratio") for key in report["metrics"])
+
+
+def test_a_setting_of_which_nothing_is_known_counts_neither_way(wide):
+    """Of three settings one is faster, one within noise, and one had too few rounds to be called anything."""
+    for name in ("dense", "sparse"):
+        timed = made.latencies(6.0, seed=1, rounds=5)
+        made.put(wide, made.measurement(name, device="jetson-orin", runtime_version="10.3", latency_ns=timed))
+    report = report_json(wide)
+    assert sorted(found["verdict"] for found in report["comparisons"]) == ["faster", "not known", "within noise"]
+    assert "not in the other 1 setting measured" in report["headline"]
+
+
+def test_a_known_verdict_goes_before_an_unknown_one_in_the_tile(run):
+    for name, median in (("dense", 4.0), ("sparse", 1.0)):
+        timed = made.latencies(median, seed=1, rounds=3)
+        made.put(run, made.measurement(name, device="board", latency_ns=timed))
+    tile = text_of(run, "report.html").partition("Speed</dt>")[2].partition("</div>")[0]
+    assert "within noise: local" in tile
+
+
+# --- the error of a difference
+
+
+def test_two_perfect_scores_of_few_images_are_not_known_without_error(run):
+    """100 % of 10 images against 90 %: one image, and no error at all in the usual formula for the 100."""
+    for name, top1 in (("dense", 100.0), ("sparse", 90.0)):
+        made.put(run, made.measurement(name, top1=top1, images=10))
+    report = report_json(run)
+    assert all(row["top1_standard_error"] > 0 for row in report["rows"])
+    for name in ("dense", "sparse"):
+        made.put(run, made.measurement(name, top1=100.0, images=10))
+    (found,) = report_json(run)["comparisons"]
+    assert found["top1_difference_standard_error"] > 5
+
+
+def test_a_difference_beyond_its_error_is_called_that(run):
+    for name, top1 in (("dense", 98.0), ("sparse", 60.0)):
+        made.put(run, made.measurement(name, top1=top1))
+    assert any("beyond twice that error" in sentence for sentence in report_json(run)["sentences"])
+
+
+def test_no_images_give_no_difference(run):
+    for name in ("dense", "sparse"):
+        made.put(run, made.measurement(name, images=0))
+    (found,) = report_json(run)["comparisons"]
+    assert found["top1_difference"] is None
+
+
+# --- what the steps were done with
+
+CPU = {"torch": "2.15.0", "device": "cpu", "threads": 2}
+
+
+def completed(run, **machines):
+    for step, machine in zip(("0-teacher", "1-prune", "2-retrain"), machines.values(), strict=True):
+        write_json(run / step / "completed.json", {"step": step, "machine": machine} if machine else {"step": step})
+
+
+def test_what_the_steps_were_done_with_is_in_the_environment(run):
+    completed(run, teach=CPU, prune=CPU, retrain=CPU)
+    report = report_json(run)
+    assert report["training"] == {"0-teacher": CPU, "1-prune": CPU, "2-retrain": CPU}
+    assert "different-machines" not in codes(report)
+    environment = text_of(run, "report.html").partition("<h2>Environment</h2>")[2]
+    assert "torch 2.15.0, device cpu, threads 2" in environment
+
+
+def test_a_step_that_recorded_no_machine_is_left_out(run):
+    completed(run, teach=CPU, prune=None, retrain=CPU)
+    report = report_json(run)
+    assert set(report["training"]) == {"0-teacher", "2-retrain"}
+    assert "different-machines" not in codes(report)
+
+
+@pytest.mark.parametrize("change", [{"threads": 4}, {"device": "NVIDIA H200"}, {"torch": "2.14.0"}])
+def test_steps_done_on_different_machines_are_a_warning(run, change):
+    completed(run, teach=CPU, prune=CPU, retrain={**CPU, **change})
+    (remark,) = [warning for warning in report_json(run)["warnings"] if warning["code"] == "different-machines"]
+    assert str(*change.values()) in remark["message"]
+    assert "2-retrain with" in remark["message"]
+    assert "different-machines" in text_of(run, "report.html")
