@@ -130,6 +130,18 @@ def test_a_masked_training_resumes_masked(data: Dataset, tmp_path: Path) -> None
     assert same(*results)
 
 
+def test_what_another_mask_left_behind_is_pruned_by_this_one(data: Dataset, tmp_path: Path) -> None:
+    """A retraining was interrupted and the pruning then done again with another outcome."""
+    one, other = (
+        torch.rand(toy().hidden.weight.shape, generator=torch.Generator().manual_seed(s)) < 0.4 for s in (1, 2)
+    )
+    with pytest.raises(Killed):
+        trained(toy(0), data, tmp_path / "c", masks={"hidden": one}, kill_at=5)
+    model = toy(0)
+    trained(model, data, tmp_path / "c", masks={"hidden": other})
+    assert not model.hidden.weight[~other].any()
+
+
 def test_it_learns_and_writes_down_how(data: Dataset, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, settings = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Training(epochs=10, lr=0.01)
