@@ -132,7 +132,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 
 
 def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[Remark], dict[str, dict[str, Any]]]:
-    """The rows, by device and runtime and in the order of the networks; a measurement of another file is left out."""
+    """The rows by conditions and in the order of the networks; a measurement of another file is left out."""
     by_name = {network.name: network for network in networks}
     rows: list[Row] = []
     remarks: list[Remark] = []
@@ -149,7 +149,7 @@ def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[R
         remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
         environment.setdefault(device, {}).update(measurement.facts)
     place = {name: position for position, name in enumerate(NETWORKS)}
-    rows.sort(key=lambda r: (r.device != "local", r.device, r.runtime, place.get(r.name, len(place)), r.name))
+    rows.sort(key=lambda r: (r.device != "local", *compare.setting(r), place.get(r.name, len(place)), r.name))
     return rows, remarks, environment
 
 

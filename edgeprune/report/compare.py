@@ -17,6 +17,11 @@ def conditions(row: Row) -> tuple[str, str, Mapping[str, Any]]:
     return row.device, row.runtime, row.workload
 
 
+def setting(row: Row) -> tuple[str, str, int, int, str]:
+    """The conditions in short, in the order in which a report lists them: what tells one table from the next."""
+    return row.device, row.runtime, row.batch, row.threads, str(row.workload.get("protocol", ""))
+
+
 def session(row: Row) -> tuple[str, str]:
     """The call that measured it: only within one did the engines take turns, so that their rounds pair."""
     return row.bundle, row.started_at

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.report import charts, wording
+from edgeprune.report import charts, compare, wording
 from edgeprune.report.facts import describe
 from edgeprune.report.records import Comparison, Network, Report
 
@@ -61,7 +61,7 @@ def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
 def _groups(report: Report) -> list[dict[str, Any]]:
     """Rows by conditions, each with its plots of dense beside sparse."""
     groups = []
-    for _, members in groupby(report.rows, key=lambda r: (r.device, r.runtime, r.batch, r.threads)):
+    for _, members in groupby(report.rows, key=compare.setting):
         rows = list(members)
         shown = [row for row in rows if row.name in ("dense", "sparse") and row.rounds and row.quantiles_ms]
         groups.append(

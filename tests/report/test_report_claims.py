@@ -3,7 +3,7 @@
 import pytest
 import run_folder as made
 
-from edgeprune.report import write_report, wording
+from edgeprune.report import wording, write_report
 from runtimes.files import read_json, write_json
 
 
@@ -69,6 +69,20 @@ def test_rounds_of_two_sessions_are_not_paired(run, other):
     assert "measure both in one call" in remark["message"]
     assert "not been compared" in report["headline"]
     assert not any(key.endswith("latency_ratio") for key in report["metrics"])
+
+
+def test_measurements_under_several_conditions_are_tables_of_their_own(run):
+    for name in ("dense", "sparse"):
+        eight = made.measurement(name, batch=8, workload={**made.measurement(name).workload, "batch": 8})
+        eight.write(run / f"5-measure/local/ort-{name}-b8-t1-quick.json")
+    report = report_json(run)
+    assert [(row["batch"], row["name"]) for row in report["rows"]] == [
+        *((1, name) for name in made.NETWORKS),
+        (8, "dense"),
+        (8, "sparse"),
+    ]
+    assert [found["batch"] for found in report["comparisons"]] == [1, 8]
+    assert text_of(run, "report.html").count('<table class="results">') == 2
 
 
 def test_a_setting_of_which_nothing_is_known_counts_neither_way(wide):

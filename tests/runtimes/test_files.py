@@ -69,9 +69,14 @@ def test_a_refusal_of_something_else_in_the_block_is_not_taken_for_one_of_this_f
 def test_what_stood_there_stays_until_the_new_is_whole(tmp_path):
     path = Path(tmp_path / "a.txt")
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert path.read_text() == "old"
     write_text(path, "new")
     assert path.read_text() == "new"
