@@ -163,7 +163,7 @@ class RunDir:
     def accept(self, step: str) -> None:
         """Take the files of a finished step for finished as they are now; the steps after it are to be done again."""
         told = read_json(self[step] / "completed.json")
-        self.complete(step, [self[step] / name for name in told["outputs"]], told["seconds"], told["machine"])
+        self.complete(step, [self[step] / name for name in told["outputs"]], told["seconds"], told.get("machine", {}))
 
     def outdate(self, step: str) -> None:
         """Take back that a step is finished, and what it would resume from; its results stay until it is done again."""

@@ -20,20 +20,21 @@ def flatten(
 ) -> dict[str, float]:
     """`place/of/the.number` -> number; a number that is not known has no entry.
 
-    Networks are `<network>/...`, measurements `<device>/<runtime>/<network>/...`, comparisons
-    `<device>/<runtime>/sparse:dense/...` and trainings `training/<network>/...`.
+    Networks are `<network>/...`, measurements `<device>/<runtime>/b<batch>-t<threads>/<network>/...`, comparisons the
+    same with `sparse:dense`, and trainings `training/<network>/...`. Of several protocols the last one counts.
     """
     numbers: dict[str, float | None] = {}
     for network in networks:
         numbers |= {f"{network.name}/{key}": getattr(network, key) for key in _OF_NETWORK}
         numbers |= {f"{network.name}/size_bytes.{key}": value for key, value in network.size_bytes.items()}
     for row in rows:
-        place = f"{row.device}/{row.runtime}/{row.name}"
+        place = f"{row.device}/{row.runtime}/b{row.batch}-t{row.threads}/{row.name}"
         numbers |= {f"{place}/{key}": getattr(row, key) for key in _OF_ROW}
         numbers |= {f"{place}/latency_ms.{key}": value for key, value in row.latency_ms.items()}
         numbers |= {f"{place}/memory_mb.{key}": value for key, value in row.memory_mb.items()}
     for found in comparisons:
-        place = f"{found.device}/{found.runtime}/{found.name}:{found.baseline}"
+        conditions = f"b{found.batch}-t{found.threads}"
+        place = f"{found.device}/{found.runtime}/{conditions}/{found.name}:{found.baseline}"
         numbers |= {f"{place}/{key}": getattr(found, key) for key in _OF_COMPARISON}
     for name, epochs in histories.items():
         last = epochs[-1] if epochs else {}
