@@ -7,12 +7,12 @@ import sys
 # Before torch is imported, and for every child process: on tiny tensors two threads mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A process in the background of a shell ignores Ctrl-C, and so would every child of it: some tests press it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import pytest
 
 from edgeprune import cli
+
+# A process in the background of a shell ignores Ctrl-C, and so would every child of it: some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
