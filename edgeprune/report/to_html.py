@@ -94,6 +94,7 @@ def _trainings(report: Report) -> list[dict[str, Any]]:
     return [
         {
             "title": STAGES.get(name, name),
+            "given": epochs[0].get("epoch") == 0,  # a checkpoint, not a training of ours
             "plots": [
                 _markup(charts.training(epochs, key, name, span))
                 for key, span in spans.items()

@@ -164,3 +164,10 @@ def test_steps_done_on_different_machines_are_a_warning(run, change):
     assert str(*change.values()) in remark["message"]
     assert "2-retrain with" in remark["message"]
     assert "different-machines" in text_of(run, "report.html")
+
+
+def test_a_checkpoint_may_have_seen_the_held_out_images(run):
+    caution = "may have been trained on them"
+    assert caution not in text_of(run, "report.html")
+    write_json(run / "0-teacher" / "teacher.history.json", [{"epoch": 0, "validation_top1": 99.9}])
+    assert caution in text_of(run, "report.html")
