@@ -90,13 +90,10 @@ class Bench:
 
     def from_user(self, role: Role) -> nn.Module:
         """The network of a role with the recipe's checkpoint in it."""
-        model = self.fresh(role)
-        path = checkpoint(self.recipe, self.settings(role).checkpoint)
-        load_checkpoint(model, path, what=f"the {role}, {self.settings(role).model}")
-        return model
+        return self.saved(role, checkpoint(self.recipe, self.settings(role).checkpoint))
 
     def saved(self, role: Role, path: Path) -> nn.Module:
-        """The network of a role with the weights that a step wrote."""
+        """The network of a role with the weights in the file at `path`."""
         model = self.fresh(role)
         load_checkpoint(model, path, what=f"the {role}, {self.settings(role).model}")
         return model

@@ -62,6 +62,12 @@ def why_dense(layer: Layer, settings: Prune, refuses: Callable[[Layer], str | No
     return refuses(layer)
 
 
+def left_dense(model: nn.Module, settings: Prune, refuses: Callable[[Layer], str | None]) -> dict[str, str]:
+    """Every layer of `model` that is not pruned under these settings, with the reason."""
+    why = {layer.name: why_dense(layer, settings, refuses) for layer in layers(model)}
+    return {name: reason for name, reason in why.items() if reason is not None}
+
+
 @dataclass(frozen=True)
 class Count:
     """One layer's share in the accounting; `masked` counts the weights that the mask holds at zero."""
@@ -99,8 +105,9 @@ class Accounting:
 
 def account(model: nn.Module, masks: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Accounting:
     """Count the zeros of `model`: `masks` by layer name (True keeps), `reasons` why the other layers are dense."""
-    parameters = weights(model, {layer.name: None for layer in layers(model)})
-    counts = tuple(_count(layer, parameters[layer.name], masks, reasons) for layer in layers(model))
+    found = layers(model)
+    parameters = weights(model, {layer.name: None for layer in found})
+    counts = tuple(_count(layer, parameters[layer.name], masks, reasons) for layer in found)
     prunable = [count for count in counts if count.prunable]
     total, zeros = sum(count.weights for count in prunable), sum(count.zeros for count in prunable)
     everything = sum(count.weights for count in counts)

@@ -52,7 +52,7 @@ class RunDir:
     def recipe(self, settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe of this run, with what the caller states laid over it.
 
-        It states every value, and so another method's name would change nothing but the name: a `UserError`.
+        A run folder is of one method: another one is a `UserError`.
         """
         written, asked = load(str(self.recipe_path)), load(str(self.recipe_path), settings, extra)
         if asked.method != written.method:
@@ -100,7 +100,9 @@ class RunDir:
         elif any(path.name not in (".lock", "run.json") and path.suffix != ".tmp" for path in self.path.iterdir()):
             (self.path / ".lock").unlink(missing_ok=True)  # leave nothing in somebody's folder
             raise UserError(f"{self.path} is not empty and not a run folder", "choose another --out")
-        write_json(self.path / "run.json", _provenance(recipe, self.recipe_path))
+        told = read_json(self.path / "run.json") if self._begun("teach") else {}
+        held = {"inputs": told["inputs"]} if "inputs" in told else {}  # what steps have used stays held
+        write_json(self.path / "run.json", {**_provenance(recipe, self.recipe_path), **held})
         write_text(self.recipe_path, to_toml(recipe))
 
     def _begun(self, first: str) -> bool:

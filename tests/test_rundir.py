@@ -72,8 +72,11 @@ def test_what_no_step_has_used_yet_may_still_be_changed(run: RunDir) -> None:
     for step in ("teach", "prune"):
         run.begin(step)
         write_text(run[step] / "network.safetensors", step)
+    run.hold_to({"student.checkpoint": "aa"})
     run.adopt(recipe("retrain.lr=0.007"))
     assert run.recipe().retrain.lr == 0.007
+    with pytest.raises(UserError, match=r"student\.checkpoint is not what"):
+        run.hold_to({"student.checkpoint": "bb"})
     assert (run["teach"] / "network.safetensors").is_file()
     with pytest.raises(UserError, match=r"prune\.sparsity"):
         run.adopt(recipe("prune.sparsity=0.8"))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import distill
-from edgeprune.layers import layers, weights, why_dense
+from edgeprune.layers import layers, left_dense, weights
 from edgeprune.optimise import Batches, backward, leading, no_tick, sgd
 from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
@@ -89,9 +89,8 @@ def everything(settings: Prune) -> Prune:
 
 def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The weights to prune by layer name, and for every other layer the reason why it stays dense."""
-    found = layers(model)
-    reasons = {one.name: why for one in found if (why := why_dense(one, settings, pattern.refuses)) is not None}
-    names = [one.name for one in found if one.name not in reasons]
+    reasons = left_dense(model, settings, pattern.refuses)
+    names = [layer.name for layer in layers(model) if layer.name not in reasons]
     if not names:
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3]) or "it has no layer with a weight"
         raise UserError(

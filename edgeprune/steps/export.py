@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.bench import Bench
-from edgeprune.layers import Accounting, account, layers, why_dense
+from edgeprune.layers import Accounting, account, left_dense
 from edgeprune.progress import Tick
 from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
@@ -44,7 +44,7 @@ def export_for(bench: Bench, target: Target, folder: Path, tick: Tick) -> list[P
         model, held = model.cpu().eval(), masks if name in PRUNED else {}
         counts = account(model, held, _reasons(bench, model))
         path = folder / FILES[name]
-        metadata = _metadata(bench, name, counts)
+        metadata = _metadata(bench, name, counts, held)
         unverified = path.with_name(f".{path.name}.tmp")  # what is refused never stands under its name
         exported = to_onnx(model, unverified, input_shape=bench.data.image_shape, target=target, metadata=metadata)
         verification = verify(model, unverified, images, held, target=target)
@@ -80,8 +80,7 @@ def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
     refuses, settings = bench.pattern().refuses, bench.recipe.prune
     if bench.recipe.student.holds != "dense":
         refuses, settings = UNSTRUCTURED.refuses, everything(settings)
-    why = {layer.name: why_dense(layer, settings, refuses) for layer in layers(model)}
-    return {name: reason for name, reason in why.items() if reason is not None}
+    return left_dense(model, settings, refuses)
 
 
 def _macs(path: Path) -> dict[str, int]:
@@ -89,7 +88,7 @@ def _macs(path: Path) -> dict[str, int]:
     return {"macs": sum(dense for dense, _ in counts), "nonzero_macs": sum(sparse for _, sparse in counts)}
 
 
-def _metadata(bench: Bench, name: str, counts: Accounting) -> dict[str, str]:
+def _metadata(bench: Bench, name: str, counts: Accounting, held: masking.Masks) -> dict[str, str]:
     """What the file says about itself; the manifest beside it is the source of truth."""
     return {
         "version": __version__,
@@ -97,7 +96,7 @@ def _metadata(bench: Bench, name: str, counts: Accounting) -> dict[str, str]:
         "network": name,
         "pattern": _pattern(bench, counts),
         "sparsity": f"{counts.sparsity:.6f}",
-        "mask_sha256": masking.sha256(bench.masks()) if name in PRUNED else "",
+        "mask_sha256": masking.sha256(held) if name in PRUNED else "",
         "classes": json.dumps(list(bench.data.classes), ensure_ascii=False),
         "preprocess": json.dumps(bench.data.preprocess.to_json(), sort_keys=True),
     }
