@@ -27,6 +27,7 @@ from typing import Any
 
 from edgeprune.methods import ALIASES, METHODS
 from edgeprune.recipe import Part, Recipe, shipped
+from edgeprune.tables import TABLES
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_text
 from runtimes.tables import pick, resolve
@@ -50,7 +51,10 @@ _NAMED = {
     "protocol": "protocols",
     "repair": "repairs",
     "runtimes": "runtimes",
+    "schedule": "schedules",
     "target": "targets",
+    "temperature_schedule": "temperatures",
+    "weight_schedule": "weights",
 }
 
 
@@ -145,17 +149,33 @@ def recipe_keys() -> str:
 
 
 def methods() -> str:
-    """What each named method is, and what it prescribes: a row for each key, a column for each method."""
-    told = [f"- `{name}`: {prescribed['summary']}" for name, prescribed in METHODS.items()]
-    told += [f"- `{alias}`: the same as `{real}`" for alias, real in ALIASES.items()]
-    flat = {name: dict(_flat(prescribed)) for name, prescribed in METHODS.items()}
-    keys = [key for key in dict.fromkeys(key for values in flat.values() for key in values) if key != "summary"]
-    rows = [[f"`{key}`", *(_prescribed(values, key) for values in flat.values())] for key in keys]
-    return "\n".join(told) + "\n\n" + grid(["", *(f"`{name}`" for name in flat)], rows)
+    """What each named method is, and what it prescribes: a row each."""
+    rows = [
+        [f"`{name}`", prescribed["summary"], " ".join(f"`{key} = {_toml(value)}`" for key, value in _told(prescribed))]
+        for name, prescribed in METHODS.items()
+    ]
+    rows += [[f"`{alias}`", f"the same as `{real}`", ""] for alias, real in ALIASES.items()]
+    return grid(["", "is", "prescribes"], rows)
 
 
-def _prescribed(values: Mapping[str, Any], key: str) -> str:
-    return f"`{_toml(values[key])}`" if key in values else ""
+def _told(prescribed: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a method prescribes against the recipe's defaults."""
+    defaults = dict(_flat(Recipe().model_dump()))
+    return ((k, v) for k, v in _flat(prescribed) if k != "summary" and defaults.get(k) != v)
+
+
+def rows(table: str) -> str:
+    """A section for each row of a table whose rows are addresses: what file and docstring say, and where they stand."""
+    sections = []
+    for name, address in sorted(pick(TABLES, table, "table").items()):
+        found = resolve(str(address))
+        module = sys.modules[str(address).partition(":")[0]]
+        path = Path(str(module.__file__)).resolve().relative_to(ROOT)
+        about = inspect.getdoc(module) if path.stem == name else ""  # the file is this row's own
+        said = inspect.getdoc(getattr(found, "score", getattr(found, "factor", found)))
+        title = f"#### `{name}`" if table in ("weights", "temperatures") else f"### `{name}`"
+        sections.append(f"{title}\n\n{about}\n\n{said}\n\nIn [{path.name}](../{path.as_posix()}).\n")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(sections))
 
 
 def recipes() -> str:
@@ -296,6 +316,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "recipe-keys": recipe_keys,
     "recipes": recipes,
     "record": record,
+    "rows": rows,
     "verbs": verbs,
 }
 

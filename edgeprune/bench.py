@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgeprune.data import Dataset, load_data
 from edgeprune.data.batches import Batches
-from edgeprune.distill import needs_teacher
+from edgeprune.data.records import Augment, Indices, Split
+from edgeprune.distill import Lesson, Teacher, cached, lesson_of, live, needs_teacher
 from edgeprune.inputs import checkpoint
 from edgeprune.models import build, check_fits
 from edgeprune.models.checkpoint import load_checkpoint
@@ -98,9 +100,17 @@ class Bench:
         load_checkpoint(model, path, what=f"the {role}, {self.settings(role).model}")
         return model
 
-    def teacher_for(self, objective: Objective) -> nn.Module | None:
-        """The teacher where the objective looks at one."""
-        return self.teacher() if needs_teacher(objective) else None
+    def lesson(self, objective: Objective) -> Lesson:
+        """What an objective teaches, under the teacher where it looks at one."""
+        return lesson_of(objective, self.teacher_for(objective))
+
+    def teacher_for(self, *objectives: Objective) -> Teacher | None:
+        """The teacher where one of the objectives looks at one: its network, or what it answered once and for all."""
+        if not any(needs_teacher(objective) for objective in objectives):
+            return None
+        if self.recipe.train.cache_teacher:
+            return cached(load_file(self.run["teach"] / "answers.safetensors")["logits"].to(self.device))
+        return live(self.teacher())
 
     def teacher(self) -> nn.Module:
         """The teacher; without one of its own the run is taught by its dense student."""
@@ -117,26 +127,35 @@ class Bench:
         return self.saved("student", self.run["teach"] / "dense.safetensors")
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the training device, in the memory format that is fast there."""
-        fast = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        return model.to(self.device, memory_format=fast)  # type: ignore[call-overload, no-any-return]
+        """Move a network to the training device, in the memory format that is fast on CPUs and GPUs alike."""
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def training(self, stream: str) -> Batches:
-        """Augmented, shuffled batches of the training split."""
+    def training(self, stream: str, classes: Sequence[int] = ()) -> Batches:
+        """Augmented, shuffled batches of the training split, or of its images of some classes."""
         return Batches(
             self.data.train,
             self.data.preprocess,
+            only=_of(self.data.train, classes),
             batch_size=self.recipe.train.batch_size,
             device=self.device,
-            augment=self.data.augment,
+            augment=self._augment(),
             seed=self.seed(stream),
-            channels_last=self.device.type == "cuda",
+            channels_last=True,
         )
 
-    def validation(self) -> Batches:
-        """The held-out images, in order."""
-        size = max(256, self.recipe.train.batch_size)
-        return Batches(self.data.validation, self.data.preprocess, batch_size=size, device=self.device)
+    def validation(self, classes: Sequence[int] = ()) -> Batches:
+        """The held-out images, or those of some classes, in order."""
+        return self.in_order(self.data.validation, classes)
+
+    def in_order(self, split: Split, classes: Sequence[int] = ()) -> Batches:
+        """The images of a split as they are."""
+        size, only = max(256, self.recipe.train.batch_size), _of(split, classes)
+        return Batches(split, self.data.preprocess, only=only, batch_size=size, device=self.device)
+
+    def _augment(self) -> Augment:
+        """What the data set prescribes, as far as the recipe wants it."""
+        whole, wanted = self.data.augment, self.recipe.train.augment
+        return whole if wanted == "full" else Augment(flip=whole.flip and wanted == "flip")
 
     def masks(self) -> dict[str, Tensor]:
         """The masks that the prune step wrote, by layer name; empty where nothing was pruned."""
@@ -159,3 +178,8 @@ class Bench:
         if self.recipe.student.holds == "sparse":
             del places[2]  # the same network as the last one
         return ((name, role, self.saved(role, path)) for name, role, path in places if path.is_file())
+
+
+def _of(split: Split, classes: Sequence[int]) -> Indices | None:
+    """Which images of a split are of these classes; None, for all of them, where none are named."""
+    return np.flatnonzero(np.isin(split.labels, classes)) if classes else None

@@ -191,6 +191,39 @@ def report(runs: Runs) -> None:
             print(path)
 
 
+@app.command()
+def study(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study.toml, its folder, or a name in studies/.")],
+    runs: Annotated[Path | None, typer.Option(help="Where run folders are.  [default: runs/studies/<name>]")] = None,
+    only: Annotated[
+        list[str], typer.Option(metavar="METHOD@SPARSITY", help="These cells, or METHOD or @SPARSITY; repeatable.")
+    ] = [],  # noqa: B006
+    limit: Annotated[int | None, typer.Option(help="At most so many cells in this session.", min=0)] = None,
+    workers: Annotated[int | None, typer.Option(help="Cells at once.  [default: the study's]", min=1)] = None,
+    again: Annotated[bool, typer.Option("--again", help="Failed cells once more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and how each stands.")] = False,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+) -> None:
+    """Compare methods over sparsities and seeds, and resume.
+
+    Writes study.json, study.md and accuracy.svg beside the study; exit code 1 when a cell was lost to a bug of ours.
+    """
+    from edgeprune.study.conduct import Asked, conduct, overview
+    from edgeprune.verbs import partial_recipe
+
+    asked = Asked(runs, tuple(only), limit, workers, again)
+    if dry_run:
+        print("\n".join(overview(study, asked)))
+        return
+    given = {key: value for key, value in (("data_dir", data_dir), ("weights_dir", weights_dir)) if value is not None}
+    outcome = conduct(study, partial_recipe(given), asked, _progress())
+    print("\n".join(map(str, outcome.written)))
+    for told in outcome.lost:
+        print(f"lost: {told}", file=sys.stderr)
+    raise typer.Exit(1 if outcome.lost else 0)
+
+
 @app.command("list")
 def list_tables(
     table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.")] = None,

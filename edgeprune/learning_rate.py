@@ -1,9 +1,31 @@
-"""Learning-rate schedules: pure functions of a training's progress p, from 0 to 1, to a factor of its peak rate."""
+"""Learning-rate schedules: functions of a training's progress p, from 0 to 1, to a factor of its peak rate.
+
+The ones for retraining a pruned network (SLR, LLR, ALLR) bring a warm-up of their own, as they were published with it.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-Schedule = Callable[[float], float]
+from edgeprune.recipe import Recipe, Training
+from edgeprune.tables import LR_SCHEDULES
+from runtimes.tables import pick, resolve
+
+_WARMUP = 0.1  # share of the retraining; Le and Hua 2021, Zimmer et al. 2023
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`factor(p)` of the peak once warmed up; `warmup` is the share in which the rate rises, None leaves it to others.
+
+    With `adaptive` the peak itself is to be lowered first, by what the pruning took: see `adapted_peak`.
+    """
+
+    factor: Callable[[float], float]
+    warmup: float | None = None
+    adaptive: bool = False
 
 
 def constant(p: float) -> float:
@@ -17,7 +39,7 @@ def cosine(p: float) -> float:
 
 
 def linear(p: float) -> float:
-    """1 - p: linear decay to zero, the LLR of Zimmer et al. 2023 ("Back to Basics")."""
+    """1 - p."""
     return 1.0 - p
 
 
@@ -26,9 +48,54 @@ def multistep(p: float) -> float:
     return float(0.2 ** sum(p >= milestone for milestone in (0.4, 0.6, 0.9)))
 
 
+CONSTANT = Schedule(constant)
+COSINE = Schedule(cosine)
+LINEAR = Schedule(linear)
+MULTISTEP = Schedule(multistep)
+
+# Scaled learning-rate restarting (Le and Hua 2021, arXiv 2105.03193): the original training's steps, all of them,
+# compressed into the retraining. The original steps are those of `multistep` here.
+SLR = Schedule(multistep, _WARMUP)
+# Linear learning-rate restarting, from the original peak to zero (Zimmer et al. 2023, arXiv 2111.00843).
+LLR = Schedule(linear, _WARMUP)
+# The same from an adapted peak (there).
+ALLR = Schedule(linear, _WARMUP, adaptive=True)
+
+
 def rate(schedule: Schedule, step: int, steps: int, warmup: float) -> float:
-    """The factor at `step` of `steps`: a linear rise over the first `warmup` share, then the schedule over the rest."""
-    rising = round(warmup * steps)
+    """The factor at `step` of `steps`: a linear rise over a share of the steps, then the schedule over the rest.
+
+    That share is the schedule's own where it has one, else `warmup`.
+    """
+    rising = round((warmup if schedule.warmup is None else schedule.warmup) * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
-    return schedule((step - rising) / max(1, steps - rising))
+    return schedule.factor((step - rising) / max(1, steps - rising))
+
+
+def retraining(recipe: Recipe, drop: float, sparsity: float) -> Training:
+    """The recipe's retraining after `sparsity` was pruned, at the peak that its schedule sets: see `adapted_peak`."""
+    settings = recipe.retrain
+    schedule: Schedule = resolve(pick(LR_SCHEDULES, settings.lr_schedule, "learning-rate schedule"))
+    if not schedule.adaptive:
+        return settings
+    share = settings.epochs / max(settings.epochs, recipe.student.epochs, 1e-9)
+    return settings.model_copy(update={"lr": adapted_peak(settings.lr, drop, sparsity, share)})
+
+
+def adapted_peak(lr: float, drop: float, sparsity: float, share: float) -> float:
+    """ALLR's peak: clip(lr * drop / sqrt(sparsity), lr * share, lr) (Zimmer et al. 2023, arXiv 2111.00843).
+
+    `drop` is what pruning took, see `norm_drop`; at random it takes sqrt(sparsity). `share` is the retraining's length
+    over the original training's, of which at most 1 counts.
+    """
+    taken = drop / math.sqrt(sparsity) if sparsity > 0 else 0.0
+    return lr * min(max(taken, min(share, 1.0)), 1.0)
+
+
+def norm_drop(before: float, after: float) -> float:
+    """|w - w_pruned| / |w| from the weights' two norms; pruning is a projection, so that is sqrt(1 - (after/before)^2).
+
+    Where the weights moved besides, it is the same with the difference's absolute value, as in the authors' code.
+    """
+    return math.sqrt(abs(1.0 - (after / before) ** 2)) if before > 0 else 0.0

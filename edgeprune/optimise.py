@@ -9,26 +9,27 @@ from itertools import islice
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgeprune.distill import Criterion
+from edgeprune.data.batches import Batch
+from edgeprune.distill import Lesson
 from edgeprune.recipe import Hardware
 from runtimes.errors import UserError
 
 
 class Batches(Protocol):
-    """Images and labels in batches, the same for the same epoch number."""
+    """Labelled images in batches, the same for the same epoch number."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         ...
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W) float32, normalised, and labels (B,), on the training device."""
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, on the training device."""
         ...
 
 
-def leading(batches: Batches, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+def leading(batches: Batches, count: int) -> Iterator[Batch]:
     """The first `count` batches of epochs 0, 1, 2, ..."""
     return islice((batch for number in counting() for batch in batches.epoch(number)), count)
 
@@ -52,11 +53,21 @@ def sgd(model: nn.Module, lr: float, shared: Hardware) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=shared.weight_decay, nesterov=nesterov)
 
 
-def backward(model: nn.Module, criterion: Criterion, images: Tensor, labels: Tensor) -> float:
-    """One forward and backward pass (bfloat16 on a GPU that has it); the loss, `UserError` if it is not finite."""
-    bf16 = images.device.type == "cuda" and torch.cuda.is_bf16_supported()
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=bf16):
-        loss = criterion(model(images), images, labels)
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step, of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def backward(model: nn.Module, lesson: Lesson, batch: Batch, p: float) -> float:
+    """One forward and backward pass (bfloat16 on a GPU that has it) at progress `p` of a training, from 0 to 1.
+
+    Its loss; `UserError` if that is not finite.
+    """
+    device = batch.images.device.type
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+        loss = lesson(model, batch, p)
     loss.backward()  # type: ignore[no-untyped-call]
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -71,7 +82,7 @@ def top1(model: nn.Module, batches: Batches) -> float:
     model.eval()
     hits = seen = 0
     with torch.no_grad():
-        for images, labels in batches.epoch(0):
-            hits += int((model(images).argmax(dim=1) == labels).sum())
-            seen += len(labels)
+        for batch in batches.epoch(0):
+            hits += int((model(batch.images).argmax(dim=1) == batch.labels).sum())
+            seen += len(batch)
     return 100.0 * hits / seen

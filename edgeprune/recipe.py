@@ -60,14 +60,16 @@ class Objective(Part):
 
     loss: str = "ca_kld"  # the distance to the teacher; ce: labels alone
     weight: Share = 0.5  # alpha, the share of the distance
+    weight_schedule: str = "constant"  # alpha over the training: constant, decayed to 0, or balanced by gradients
     temperature: Positive = 3.0  # T, divides the logits of both
+    temperature_schedule: str = "constant"  # T over the training: constant, annealed to 1, or learned
     standardise: Literal["population", "unbiased", "none"] = (
         "population"  # the deviation that the logits are divided by
     )
-    gamma: Literal["batch", "sample"] | Share = (
-        "batch"  # share of the reverse KL: the teacher's confidence, or a number
+    gamma: Literal["batch", "sample", "weight"] | Share = (
+        "batch"  # share of the reverse KL: the teacher's confidence or a number; weight: it weighs the forward KL
     )
-    confidence: Literal["raw", "softened"] = "raw"  # of which probabilities the confidence is taken
+    confidence: Literal["raw", "softened", "entropy"] = "raw"  # of which probabilities it is taken, and how
     square_temperature: bool = True  # T^2 keeps the gradient's size independent of T
 
 
@@ -102,6 +104,8 @@ class Hardware(Part):
     momentum: Fraction = 0.9  # of SGD
     nesterov: bool = False  # Nesterov's momentum
     weight_decay: NonNegative = 5e-4  # on all parameters, but none while scoring
+    augment: Literal["full", "flip", "none"] = "full"  # what the data set prescribes, its mirror images only, nothing
+    cache_teacher: bool = False  # run the teacher once on each image and its mirror image; not with augment = "full"
 
 
 class Prune(Part):
@@ -111,13 +115,17 @@ class Prune(Part):
     pattern: str = "unstructured"  # which weights of a layer may be zero together
     criterion: str = "weighted_ema_gradient"  # importance of each weight
     guide: Objective = Objective()
+    schedule: str = "one_shot"  # the mask at once, in stages, gradually, or over rounds of retraining
+    rounds: Annotated[int, Field(ge=1)] = 1  # stages, or rounds of training; each removes the same share of the rest
+    parts: Annotated[int, Field(ge=1)] = 2  # of the classes, for COLT
+    rewind: bool = False  # the weights that are kept go back to their dense values, updates by the criterion included
     allocation: str = "global"  # how many weights each layer keeps
     floor: Fraction = 0.0  # the share of its weights that every layer keeps at least
     layers: tuple[Literal["conv", "linear"], ...] = ("conv",)  # kinds of layers that are pruned
     skip: tuple[str, ...] = ()  # names of layers left dense (shell patterns)
     beta: Fraction = 0.99  # of the exponential moving average
-    epochs: NonNegative = 1.0  # of scoring, in which the student is fine-tuned under the guide; 0: no fine-tuning
-    lr: Positive = 0.01  # learning rate of the scoring
+    epochs: NonNegative = 1.0  # of scoring, in which the student is fine-tuned under the guide; 0: no scoring
+    lr: NonNegative = 0.01  # learning rate of the scoring; 0: the weights stand still
     repair: str = "batch_norm"  # what is mended before retraining
     repair_batches: Annotated[int, Field(ge=1)] = 30  # training batches the repair looks at
 
@@ -178,7 +186,7 @@ def load(recipe: str, settings: Iterable[str] = (), extra: Mapping[str, Any] | N
 
     `UserError` for an unknown name or key, a value out of range, or a file that is not TOML.
     """
-    return complete(_stated(recipe), settings, extra)
+    return complete(stated_in(recipe), settings, extra)
 
 
 def complete(stated: Mapping[str, Any], settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
@@ -207,6 +215,11 @@ def check(values: Mapping[str, Any]) -> Recipe:
     for kind, table, name in _names(recipe):
         pick(table, name, kind)
     _check_pattern(recipe.prune)
+    if recipe.train.cache_teacher and recipe.train.augment == "full":
+        raise UserError(
+            "train.cache_teacher keeps the teacher's answer to an image and its mirror image; the crops are many more",
+            'set train.augment="flip" or "none" with it',
+        )
     if recipe.teacher.checkpoint and not recipe.teacher.model:
         raise UserError(
             f"the teacher's checkpoint {recipe.teacher.checkpoint} is given, but not its network",
@@ -249,7 +262,7 @@ def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()
     }
 
 
-def _stated(recipe: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+def stated_in(recipe: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What a recipe's file states, over what the one named by its `extends` states; `extending` led here."""
     path = Path(recipe)
     if not (path.suffix == ".toml" or path.is_file()):
@@ -260,7 +273,7 @@ def _stated(recipe: str, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
         return stated
     if path in extending or not isinstance(below, str):
         raise UserError(f"{path} extends {below!r}", f"name another recipe: {', '.join(shipped())}")
-    return merge(_stated(below, (*extending, path)), stated)
+    return merge(stated_in(below, (*extending, path)), stated)
 
 
 def _setting(setting: str) -> dict[str, Any]:
@@ -284,9 +297,12 @@ def _names(recipe: Recipe) -> list[tuple[str, Mapping[str, object], str]]:
         ("data set", DATASETS, recipe.data.name),
         ("criterion", tables.CRITERIA, recipe.prune.criterion),
         ("allocation", tables.ALLOCATIONS, recipe.prune.allocation),
+        ("schedule", tables.SCHEDULES, recipe.prune.schedule),
         ("pattern", tables.PATTERNS, recipe.prune.pattern),
         ("repair", tables.REPAIRS, recipe.prune.repair),
         *(("loss", tables.LOSSES, objective.loss) for objective in objectives),
+        *(("schedule of the weight", tables.WEIGHTS, objective.weight_schedule) for objective in objectives),
+        *(("schedule of the temperature", tables.TEMPERATURES, each.temperature_schedule) for each in objectives),
         *(("learning-rate schedule", tables.LR_SCHEDULES, training.lr_schedule) for training in trainings),
         ("target", TARGETS, recipe.export.target),
         ("protocol", PROTOCOLS, recipe.measure.protocol),
@@ -305,7 +321,7 @@ def _check_pattern(prune: Prune) -> None:
 
 def _explain(error: ValidationError, values: Mapping[str, Any]) -> UserError:
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if str(part) not in ("literal['batch','sample']", "constrained-float")]
+    where = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-"))]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
         known = _fields(where[:-1])

@@ -169,7 +169,7 @@ class RunDir:
 
     def outdate(self, step: str) -> None:
         """Take back that a step is finished, and what it would resume from; its results stay until it is done again."""
-        for path in (self[step] / "completed.json", *self[step].glob("*.checkpoint")):
+        for path in (self[step] / "completed.json", *self[step].rglob("*.checkpoint")):
             path.unlink(missing_ok=True)
 
 

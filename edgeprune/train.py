@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import learning_rate
-from edgeprune.distill import Criterion
-from edgeprune.optimise import Batches, backward, no_tick, sgd, top1
+from edgeprune.distill import Lesson
+from edgeprune.optimise import Batches, backward, no_tick, set_rate, sgd, top1
 from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
+from edgeprune.prune.task import counting
 from edgeprune.reason import reason
 from edgeprune.recipe import Hardware, Training
 from edgeprune.tables import LR_SCHEDULES
@@ -36,7 +37,7 @@ def train(
     model: nn.Module,
     batches: Batches,
     validation: Batches,
-    criterion: Criterion,
+    lesson: Lesson,
     settings: Training,
     shared: Hardware,
     *,
@@ -55,7 +56,7 @@ def train(
     if masks:
         masking.hold(optimizer, model, masks)
     schedule: learning_rate.Schedule = resolve(pick(LR_SCHEDULES, settings.lr_schedule, "learning-rate schedule"))
-    history, best = _resume(checkpoint, model, optimizer)
+    history, best = _resume(checkpoint, model, optimizer, lesson)
     masking.bake(model, masks or {})
     steps = round(settings.epochs * len(batches))
     epochs = math.ceil(steps / len(batches))
@@ -64,43 +65,43 @@ def train(
         model.train()
         torch.manual_seed(seed * 10_007 + epoch)
         begun = epoch * len(batches)
-        for step, (images, labels) in enumerate(islice(batches.epoch(epoch), steps - begun), start=begun):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.lr * learning_rate.rate(schedule, step, steps, settings.warmup)
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(backward(model, criterion, images, labels))
-            optimizer.step()
-            on_step(step + 1, steps, f"epoch {epoch + 1}/{epochs}")
+        with counting(model) as seen:
+            for step, batch in enumerate(islice(batches.epoch(epoch), steps - begun), start=begun):
+                set_rate(optimizer, settings.lr * learning_rate.rate(schedule, step, steps, settings.warmup))
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(backward(model, lesson, batch, step / steps))
+                optimizer.step()
+                on_step(step + 1, steps, f"epoch {epoch + 1}/{epochs}")
         accuracy = top1(model, validation)
         seconds = time.perf_counter() - started
-        history.append(_row(epoch, fmean(losses), accuracy, optimizer.param_groups[0]["lr"], seconds))
+        row = {"epoch": epoch + 1, "loss": fmean(losses), "validation_top1": accuracy, "images": seen.images}
+        history.append({**row, "lr": optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3)})
         if accuracy >= max(row["validation_top1"] for row in history):
             best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-        _save(checkpoint, model, optimizer, history, best)
+        _save(checkpoint, model, optimizer, lesson, history, best)
     if best:
         model.load_state_dict(best)
         masking.bake(model, masks or {})
     return history
 
 
-def _row(epoch: int, loss: float, accuracy: float, lr: float, seconds: float) -> Epoch:
-    return {"epoch": epoch + 1, "loss": loss, "validation_top1": accuracy, "lr": lr, "seconds": round(seconds, 3)}
-
-
-def _save(path: Path, model: nn.Module, optimizer: Any, history: list[Epoch], best: dict[str, Tensor]) -> None:
+def _save(
+    path: Path, model: nn.Module, optimizer: Any, lesson: Lesson, history: list[Epoch], best: dict[str, Tensor]
+) -> None:
     buffer = io.BytesIO()
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best}
-    torch.save(state, buffer)
+    learning = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "lesson": lesson.state_dict()}
+    torch.save({**learning, "history": history, "best": best}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def _resume(path: Path, model: nn.Module, optimizer: Any) -> tuple[list[Epoch], dict[str, Tensor]]:
+def _resume(path: Path, model: nn.Module, optimizer: Any, lesson: Lesson) -> tuple[list[Epoch], dict[str, Tensor]]:
     if not path.is_file():
         return [], {}
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        lesson.load_state_dict(state["lesson"])
         return list(state["history"]), dict(state["best"])
     except Exception as error:  # a damaged file makes torch raise nearly anything
         raise UserError(f"{path} is damaged: {reason(error):.120}", "delete it: the step then starts over") from error

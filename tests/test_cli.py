@@ -292,7 +292,7 @@ def test_list_has_every_table_also_as_json(edgeprune: Edgeprune) -> None:
     assert set(listed) == {*TABLES, "recipes"}
     for name, table in TABLES.items():
         assert set(table) <= set(listed[name])
-    assert listed["methods"]["default"] == "the same as teacher_guided_weighted"
+    assert listed["methods"]["default"] == "the same as teacher_guided_gradual"
     assert "quickstart" in listed["recipes"]
     _, text, _ = edgeprune("list")
     for rows in listed.values():

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from toys import Fixed, random_batches, same, synthetic, toy, training, validation, weights_of
 
 from edgeprune.data import Dataset
-from edgeprune.distill import criterion_of
+from edgeprune.data.batches import Batch
+from edgeprune.distill import lesson_of, live
 from edgeprune.optimise import Batches, device_of, leading, sgd, top1
 from edgeprune.prune.masks import Masks
 from edgeprune.recipe import Hardware, Objective, Training
@@ -50,12 +51,12 @@ def trained(
         if done == kill_at:
             raise Killed
 
-    compute = criterion_of(objective, toy(9))
+    lesson = lesson_of(objective, live(toy(9)))
     return train(
         model,
         training(data),
         validation(data),
-        compute,
+        lesson,
         settings,
         SHARED,
         seed=seed,
@@ -147,7 +148,8 @@ def test_it_learns_and_writes_down_how(data: Dataset, tmp_path: Path) -> None:
     model, settings = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Training(epochs=10, lr=0.01)
     history = trained(model, data, tmp_path / "checkpoint", settings=settings, objective=Objective(loss="ce"))
     assert [row["epoch"] for row in history] == list(range(1, 11))
-    assert all(set(row) == {"epoch", "loss", "validation_top1", "lr", "seconds"} for row in history)
+    assert all(set(row) == {"epoch", "loss", "validation_top1", "images", "lr", "seconds"} for row in history)
+    assert [row["images"] for row in history] == [64 * len(training(data))] * 10
     assert history[-1]["loss"] < history[0]["loss"] / 2
     assert history[-1]["lr"] < history[0]["lr"] <= 0.01
     best = max(row["validation_top1"] for row in history)
@@ -168,12 +170,12 @@ def test_a_training_may_end_in_the_middle_of_an_epoch(epochs: float, data: Datas
     batches = training(data)
     assert len(batches) == 3
     settings = Training(epochs=epochs, lr=0.1, lr_schedule="linear")
-    model, compute = toy(), criterion_of(Objective(loss="ce"), None)
+    model, lesson = toy(), lesson_of(Objective(loss="ce"), None)
     history = train(
         model,
         batches,
         validation(data),
-        compute,
+        lesson,
         settings,
         SHARED,
         seed=0,
@@ -198,9 +200,9 @@ class Scripted:
     def __len__(self) -> int:
         return 1
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterator[Batch]:
         right = next(self.correct)
-        yield torch.zeros(10, 4), torch.tensor([0] * right + [1] * (10 - right))
+        yield Batch(torch.zeros(10, 4), torch.tensor([0] * right + [1] * (10 - right)))
 
 
 @pytest.mark.parametrize(
@@ -212,12 +214,12 @@ def test_the_best_epoch_is_kept_and_of_equal_ones_the_later(correct: list[int], 
     model = nn.Linear(4, 2)
     model.bias.data = torch.tensor([1e3, 0.0])  # says 0, whatever comes
     states: list[dict[str, Tensor]] = []
-    batches = Fixed([(torch.randn(6, 4), torch.ones(6, dtype=torch.int64))])
+    batches = Fixed([Batch(torch.randn(6, 4), torch.ones(6, dtype=torch.int64))])
     history = train(
         model,
         batches,
         Scripted(correct),
-        criterion_of(Objective(loss="ce"), None),
+        lesson_of(Objective(loss="ce"), None),
         Training(epochs=3, lr=0.01),
         Hardware(momentum=0.0),
         seed=0,
@@ -233,9 +235,9 @@ def test_top1_is_the_share_of_right_answers_in_eval_mode() -> None:
     model = toy(0, dropout=0.9).train()
     batches = random_batches(3, size=10)
     expected = sum(
-        int(model.eval()(images)[i].argmax() == label)
-        for images, labels in batches.batches
-        for i, label in enumerate(labels)
+        int(model.eval()(batch.images)[i].argmax() == label)
+        for batch in batches.batches
+        for i, label in enumerate(batch.labels)
     )
     model.train()
     assert top1(model, batches) == 100 * expected / 30
@@ -316,8 +318,8 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_first_batches_run_over_into_the_next_epochs(data: Dataset) -> None:
     batches: Batches = training(data)
-    taken = [images for images, _ in leading(batches, 2 * len(batches) + 1)]
-    expected = [images for number in range(3) for images, _ in batches.epoch(number)][: len(taken)]
+    taken = [batch.images for batch in leading(batches, 2 * len(batches) + 1)]
+    expected = [batch.images for number in range(3) for batch in batches.epoch(number)][: len(taken)]
     assert len(taken) == 2 * len(batches) + 1
     assert all(torch.equal(one, other) for one, other in zip(taken, expected, strict=True))
 

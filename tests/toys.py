@@ -12,7 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgeprune.data import Dataset, load_data
-from edgeprune.data.batches import Batches
+from edgeprune.data.batches import Batch, Batches
+from edgeprune.distill import Teacher, live
+from edgeprune.prune import choose
+from edgeprune.prune.patterns import Pattern
+from edgeprune.prune.task import Task
+from edgeprune.recipe import Hardware, Objective, Prune, Recipe, Retrain
+from edgeprune.tables import PATTERNS
+from runtimes.tables import resolve
 
 CLASSES = 4  # of the synthetic data
 
@@ -63,12 +70,12 @@ def validation(data: Dataset) -> Batches:
 class Fixed:
     """The same batches in every epoch."""
 
-    batches: Sequence[tuple[Tensor, Tensor]]
+    batches: Sequence[Batch]
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterator[Batch]:
         return iter(self.batches)
 
 
@@ -76,7 +83,46 @@ def random_batches(count: int, size: int = 16, seed: int = 0, channels: int = 3)
     """Noise with labels."""
     draw = torch.Generator().manual_seed(seed)
     images = [torch.randn(size, channels, 8, 8, generator=draw) for _ in range(count)]
-    return Fixed([(batch, torch.randint(0, CLASSES, (size,), generator=draw)) for batch in images])
+    return Fixed([Batch(batch, torch.randint(0, CLASSES, (size,), generator=draw)) for batch in images])
+
+
+def task_of(
+    student: nn.Module,
+    settings: Prune,
+    folder: Path,
+    *,
+    data: Dataset | None = None,
+    batches: Batches | Fixed | None = None,
+    teacher: Teacher | None = None,
+    retrain: Retrain | None = None,
+    shared: Hardware | None = None,
+    seed: int = 0,
+) -> Task:
+    """What there is to prune of `student`: on the synthetic images under a toy teacher, unless told otherwise."""
+    data = data or synthetic()
+    pattern: Pattern = resolve(PATTERNS[settings.pattern])
+    shared = shared or Hardware(momentum=0.9, weight_decay=5e-4)
+    recipe = Recipe(prune=settings, train=shared, retrain=retrain or Retrain(epochs=1, objective=Objective(loss="ce")))
+
+    def part(classes: Sequence[int]) -> tuple[Batches, Batches]:
+        train, held_out = (np.flatnonzero(np.isin(s.labels, classes)) for s in (data.train, data.validation))
+        return (
+            Batches(data.train, data.preprocess, only=train, batch_size=64, device="cpu", seed=7),
+            Batches(data.validation, data.preprocess, only=held_out, batch_size=64, device="cpu"),
+        )
+
+    return Task(
+        student=student,
+        teacher=teacher or live(toy(1)),
+        batches=batches or training(data),
+        validation=validation(data),
+        recipe=recipe,
+        pattern=pattern,
+        chosen=choose(student, pattern, settings)[0],
+        part=part,
+        checkpoints=folder,
+        seed=seed,
+    )
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -2,30 +2,29 @@
 
     mask = pattern(criterion(w, signals(model, batches, guide)), allocate(sparsity))
 
-Teacher-guided is not a criterion: it is which loss drives the pass that gathers the signals. Alim et al. 2025
-(arXiv 2511.16653) is one point of this space; `edgeprune.methods` names it and others.
+and a schedule says how often that is done and what is learnt in between. Teacher-guided is not a criterion: it is which
+loss drives the pass that gathers the signals. Alim et al. 2025 (arXiv 2511.16653) is one point of this space;
+`edgeprune.methods` names it and others.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from edgeprune import distill
-from edgeprune.layers import layers, left_dense, weights
-from edgeprune.optimise import Batches, backward, leading, no_tick, sgd
-from edgeprune.progress import Tick
+from edgeprune.layers import layers, left_dense
+from edgeprune.optimise import leading
 from edgeprune.prune import masks as masking
-from edgeprune.prune.allocate import Allocation
 from edgeprune.prune.patterns import Pattern
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
-from edgeprune.prune.signals import Criterion, MovingAverage, Signals
-from edgeprune.recipe import Hardware, Prune
-from edgeprune.tables import ALLOCATIONS, CRITERIA, PATTERNS, REPAIRS
+from edgeprune.prune.repair import Repair
+from edgeprune.prune.schedules import Schedule
+from edgeprune.prune.task import Task, counting
+from edgeprune.recipe import Prune
+from edgeprune.tables import REPAIRS, SCHEDULES
 from runtimes.errors import UserError
 from runtimes.tables import pick, resolve
 
@@ -37,32 +36,28 @@ class Pruned:
     masks: dict[str, Tensor]
     reasons: dict[str, str]
     warnings: tuple[str, ...]
-    guide_loss: tuple[float, ...]  # of each scoring batch
+    guide_loss: tuple[float, ...] = ()  # of each scoring batch
+    student_images: int = 0  # that went forward and backward through the student
 
 
-def prune(
-    student: nn.Module,
-    teacher: nn.Module | None,
-    batches: Batches,
-    settings: Prune,
-    shared: Hardware,
-    *,
-    seed: int,
-    on_step: Tick = no_tick,
-) -> Pruned:
-    """Prune `student` in place, in one shot, and mend it (`settings.repair`); it ends with every pruned weight at zero.
+def prune(task: Task, reasons: Mapping[str, str]) -> Pruned:
+    """Prune `task.student` in place by the recipe's schedule and mend it; every pruned weight ends at zero.
 
-    While the signals are gathered the student is fine-tuned under the guide for `settings.epochs`, by an optimiser
-    whose momentum ends here. `UserError` where nothing can be pruned or the guide diverges.
+    `reasons` says why the layers that are not in `task.chosen` stay dense. `UserError` where the guide diverges.
     """
-    pattern: Pattern = resolve(pick(PATTERNS, settings.pattern, "pattern"))
-    chosen, reasons = choose(student, pattern, settings)
-    signals, losses = gather(student, teacher, batches, chosen, settings, shared, seed, on_step)
-    keep = mask(chosen, signals, pattern, settings)
-    masking.bake(student, keep)
-    repair = resolve(pick(REPAIRS, settings.repair, "repair"))
-    repair(student, (images for images, _ in leading(batches, settings.repair_batches)))
-    return Pruned(keep, reasons, tuple(_collapsed(keep)), tuple(losses))
+    settings = task.recipe.prune
+    schedule: Schedule = resolve(pick(SCHEDULES, settings.schedule, "schedule"))
+    repair: Repair = resolve(pick(REPAIRS, settings.repair, "repair"))
+    dense = copy.deepcopy(task.student)
+    with counting(task.student) as seen:
+        outcome = schedule(task)
+    if settings.rewind:
+        task.student.load_state_dict(dense.state_dict())
+    masking.bake(task.student, outcome.masks)
+    repair(task.student, dense, outcome.masks, (b.images for b in leading(task.batches, settings.repair_batches)))
+    warnings = (*outcome.warnings, *_collapsed(outcome.masks))
+    images = seen.images + outcome.earlier_images
+    return Pruned(dict(outcome.masks), dict(reasons), warnings, outcome.guide_loss, images)
 
 
 def already_pruned(student: nn.Module, pattern: Pattern, settings: Prune) -> Pruned:
@@ -79,7 +74,7 @@ def already_pruned(student: nn.Module, pattern: Pattern, settings: Prune) -> Pru
             raise UserError(
                 f"the zeros of layer {name} are not {pattern.name}", "name the pattern they follow: prune.pattern"
             )
-    return Pruned(keep, reasons, tuple(_collapsed(keep)), ())
+    return Pruned(keep, reasons, tuple(_collapsed(keep)))
 
 
 def everything(settings: Prune) -> Prune:
@@ -87,56 +82,16 @@ def everything(settings: Prune) -> Prune:
     return settings.model_copy(update={"layers": ("conv", "linear"), "skip": ()})
 
 
-def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights to prune by layer name, and for every other layer the reason why it stays dense."""
+def choose(model: nn.Module, pattern: Pattern, settings: Prune) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names of the layers to prune, and for every other layer the reason why it stays dense."""
     reasons = left_dense(model, settings, pattern.refuses)
-    names = [layer.name for layer in layers(model) if layer.name not in reasons]
+    names = tuple(layer.name for layer in layers(model) if layer.name not in reasons)
     if not names:
         told = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3]) or "it has no layer with a weight"
         raise UserError(
             f"nothing in this network can be pruned: {told}", "see prune.layers, prune.skip and prune.pattern"
         )
-    return weights(model, dict.fromkeys(names)), reasons
-
-
-def gather(
-    student: nn.Module,
-    teacher: nn.Module | None,
-    batches: Batches,
-    chosen: Mapping[str, Tensor],
-    settings: Prune,
-    shared: Hardware,
-    seed: int,
-    on_step: Tick = no_tick,
-) -> tuple[dict[str, Signals], list[float]]:
-    """Fine-tune `student` under the guide without weight decay, averaging the statistics that the criterion needs."""
-    criterion: Criterion = resolve(pick(CRITERIA, settings.criterion, "criterion"))
-    steps = round(settings.epochs * len(batches)) or math.ceil(settings.epochs)  # however little, at least one
-    if criterion.needs and not steps:
-        raise UserError(f"criterion {settings.criterion} needs gradients, but prune.epochs = 0", "set prune.epochs=1")
-    guide = distill.criterion_of(settings.guide, teacher)
-    average, losses = MovingAverage(settings.beta), []
-    optimizer = sgd(student, settings.lr, shared.model_copy(update={"weight_decay": 0.0}))
-    student.train()
-    torch.manual_seed(seed)
-    for step, (images, labels) in enumerate(leading(batches, steps)):
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(backward(student, guide, images, labels))
-        average.update(chosen, criterion.needs)
-        optimizer.step()
-        on_step(step + 1, steps, f"guide loss {losses[-1]:.3f}")
-    return {name: average.signals(name, seed + index) for index, name in enumerate(chosen)}, losses
-
-
-def mask(
-    chosen: Mapping[str, Tensor], signals: Mapping[str, Signals], pattern: Pattern, settings: Prune
-) -> dict[str, Tensor]:
-    """Score, allocate, and let the pattern choose: masks by layer name, on the CPU."""
-    criterion: Criterion = resolve(pick(CRITERIA, settings.criterion, "criterion"))
-    allocate: Allocation = resolve(pick(ALLOCATIONS, settings.allocation, "allocation"))
-    scores = {name: criterion(w.detach(), signals[name]) for name, w in chosen.items()}
-    counts = allocate(scores, settings.sparsity, settings.floor)
-    return {name: pattern.keep(score, counts[name]).cpu() for name, score in scores.items()}
+    return names, reasons
 
 
 def _collapsed(masks: Mapping[str, Tensor]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ def hold(optimizer: torch.optim.Optimizer, model: nn.Module, masks: Masks) -> No
     optimizer.register_step_post_hook(lambda *_: bake(model, placed))
 
 
-def of_zeros(model: nn.Module, names: Mapping[str, object]) -> dict[str, Tensor]:
+def of_zeros(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     """The masks that a pruned network implies: False wherever a weight of the named layers is zero."""
-    return {name: w.detach() != 0 for name, w in weights(model, names).items()}
+    return {name: w.detach() != 0 for name, w in weights(model, dict.fromkeys(names)).items()}
 
 
 def sha256(masks: Masks) -> str:

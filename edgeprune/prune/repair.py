@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edgeprune.prune.masks import Masks
 
-def nothing(model: nn.Module, batches: Iterable[Tensor]) -> None:
+# (pruned network, mended in place; the dense one; masks; images) -> None
+Repair = Callable[[nn.Module, nn.Module, Masks, Iterable[Tensor]], None]
+
+
+def nothing(model: nn.Module, dense: nn.Module, masks: Masks, batches: Iterable[Tensor]) -> None:
     """Leave the network as it is."""
+
+
+def batch_norm(model: nn.Module, dense: nn.Module, masks: Masks, batches: Iterable[Tensor]) -> None:
+    """Re-estimate the statistics of batch norm; no weight moves."""
+    reestimate_batch_norm(model, batches)
 
 
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:

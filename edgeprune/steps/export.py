@@ -68,7 +68,7 @@ def export_for(bench: Bench, target: Target, folder: Path, tick: Tick) -> list[P
 
 
 def _images(bench: Bench) -> Tensor:
-    images, _ = next(iter(bench.validation().epoch(0)))
+    images = next(iter(bench.validation().epoch(0))).images
     return images[:VERIFIED_IMAGES].to("cpu", torch.float32)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from edgeprune import distill
 from edgeprune.bench import Bench
+from edgeprune.layers import weights
+from edgeprune.learning_rate import norm_drop, retraining
 from edgeprune.models.checkpoint import save_state
 from edgeprune.progress import Tick
+from edgeprune.recipe import Training
 from edgeprune.train import Epoch, train
 from runtimes.files import write_json
 
@@ -33,11 +36,22 @@ def _train(bench: Bench, student: nn.Module, checkpoint: Path, tick: Tick) -> li
         student,
         bench.training("retrain"),
         bench.validation(),
-        distill.criterion_of(recipe.retrain.objective, bench.teacher_for(recipe.retrain.objective)),
-        recipe.retrain,
+        bench.lesson(recipe.retrain.objective),
+        _settings(bench),
         recipe.train,
         seed=bench.seed("retrain"),
         checkpoint=checkpoint,
         masks=bench.masks(),
         on_step=tick,
     )
+
+
+def _settings(bench: Bench) -> Training:
+    """The recipe's retraining; how much of the dense weights' norm pruning took may lower its peak learning rate."""
+    masks = bench.masks()
+    if bench.recipe.student.holds != "dense" or not masks:
+        return bench.recipe.retrain
+    dense = torch.cat([w.flatten() for w in weights(bench.dense(), masks).values()]).detach()
+    keep = torch.cat([mask.flatten() for mask in masks.values()]).to(dense.device)
+    drop = norm_drop(float(dense.norm()), float(dense[keep].norm()))
+    return retraining(bench.recipe, drop, 1.0 - float(keep.float().mean()))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeprune import distill
+from safetensors.torch import save
+
 from edgeprune.bench import Bench, Role
+from edgeprune.distill import answers, lesson_of
 from edgeprune.models.checkpoint import save_state
 from edgeprune.optimise import top1
 from edgeprune.progress import Tick
 from edgeprune.recipe import Objective
 from edgeprune.train import train
-from runtimes.files import write_json
+from runtimes.files import write_bytes, write_json
 
 
 def teach(bench: Bench, tick: Tick) -> list[Path]:
@@ -25,7 +27,18 @@ def teach(bench: Bench, tick: Tick) -> list[Path]:
     for role, name in roles:
         if not all(path.is_file() for path in _files(folder, name)):
             _provide(bench, role, folder / name, tick)
-    return [path for _, name in roles for path in _files(folder, name)]
+    return [path for _, name in roles for path in _files(folder, name)] + _answers(bench, folder, tick)
+
+
+def _answers(bench: Bench, folder: Path, tick: Tick) -> list[Path]:
+    """The teacher's logits of every training image and its mirror image, (2, n, C), where the recipe keeps them."""
+    recipe, path = bench.recipe, folder / "answers.safetensors"
+    if not recipe.train.cache_teacher:
+        return []
+    if not path.is_file():
+        logits = answers(bench.teacher(), bench.in_order(bench.data.train), tick)
+        write_bytes(path, save({"logits": logits.contiguous()}))
+    return [path]
 
 
 def _files(folder: Path, name: str) -> tuple[Path, Path]:
@@ -45,7 +58,7 @@ def _provide(bench: Bench, role: Role, path: Path, tick: Tick) -> None:
             model,
             bench.training(role),
             bench.validation(),
-            distill.criterion_of(Objective(loss="ce"), None),
+            lesson_of(Objective(loss="ce"), None),
             settings,
             shared,
             seed=bench.seed(role),

@@ -3,55 +3,25 @@
 import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from splits import ALL, PLAIN, Lazy, numbered
 
-from edgeprune.data import ArraySplit, Augment, Preprocess, Split, load_data
+from edgeprune.data import ArraySplit, Augment, Split, load_data
 from edgeprune.data.batches import Batches
-
-PLAIN = Preprocess(scale=1.0, mean=(0.0,), std=(1.0,))
-ALL = Augment(crop_padding=1, flip=True, rotation_degrees=15)
-
-
-@dataclass(frozen=True, eq=False)
-class Lazy:
-    """A split that is not held in memory as far as `Batches` can know."""
-
-    inside: ArraySplit
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.inside.labels
-
-    def __len__(self) -> int:
-        return len(self.inside)
-
-    def images(self, indices: np.ndarray) -> np.ndarray:
-        return self.inside.images(indices)
-
-    def take(self, indices: np.ndarray) -> "Lazy":
-        return Lazy(self.inside.take(indices))
-
-
-def numbered(n: int) -> ArraySplit:
-    """Image i is filled with i, and so is its label."""
-    values = np.arange(n)
-    array = np.broadcast_to(values[:, None, None, None], (n, 4, 5, 1)).astype(np.uint8)
-    return ArraySplit(array, values.astype(np.int64))
 
 
 def collected(batches: Batches, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*batches.epoch(number), strict=True)
-    return torch.cat(images), torch.cat(labels)
+    epoch = list(batches.epoch(number))
+    return torch.cat([batch.images for batch in epoch]), torch.cat([batch.labels for batch in epoch])
 
 
 @pytest.mark.parametrize("wrap", [lambda split: split, Lazy])
 def test_in_order_and_complete_without_a_seed(wrap: type[Lazy]) -> None:
     batches = Batches(wrap(numbered(10)), PLAIN, batch_size=4, device="cpu")
-    sizes = [len(labels) for _, labels in batches.epoch(0)]
+    sizes = [len(batch) for batch in batches.epoch(0)]
     images, labels = collected(batches, 0)
     assert sizes == [4, 4, 2]
     assert len(batches) == 3
@@ -95,13 +65,13 @@ def test_an_epoch_is_the_same_bits_whatever_ran_before() -> None:
 HASHED = """
 import hashlib
 from edgeprune.data import Augment, load_data
-from edgeprune.data.batches import Batches
+from edgeprune.data.batches import Batch, Batches
 data = load_data("digits", None, validation=0.1, split_seed=0, image_size=None)
 augment = Augment(crop_padding=1, flip=True, rotation_degrees=15)
 batches = Batches(data.train, data.preprocess, batch_size=64, device="cpu", augment=augment, seed=1)
 digest = hashlib.sha256()
-for images, labels in batches.epoch(2):
-    digest.update(images.numpy().tobytes() + labels.numpy().tobytes())
+for batch in batches.epoch(2):
+    digest.update(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes())
 print(digest.hexdigest())
 """
 
@@ -110,8 +80,8 @@ def test_an_epoch_is_the_same_bits_in_another_process() -> None:
     data = load_data("digits", None, validation=0.1, split_seed=0, image_size=None)
     batches = Batches(data.train, data.preprocess, batch_size=64, device="cpu", augment=ALL, seed=1)
     digest = hashlib.sha256()
-    for images, labels in batches.epoch(2):
-        digest.update(images.numpy().tobytes() + labels.numpy().tobytes())
+    for batch in batches.epoch(2):
+        digest.update(batch.images.numpy().tobytes() + batch.labels.numpy().tobytes())
     other = subprocess.run([sys.executable, "-c", HASHED], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == digest.hexdigest()
 
@@ -154,23 +124,42 @@ def test_augmentation_without_a_seed_is_refused() -> None:
         Batches(numbered(4), PLAIN, batch_size=2, device="cpu", augment=ALL)
 
 
+def test_chance_is_drawn_as_it_always_was() -> None:
+    """Order, corner, mirror image, angle, from the seed and the epoch: recorded runs must come out again."""
+    draw = torch.Generator().manual_seed(int(np.random.SeedSequence((5, 3)).generate_state(1, np.uint64)[0]))
+    n, data = 12, numbered(12)
+    order = torch.randperm(n, generator=draw)
+    top, left = torch.randint(0, 3, (2, n), generator=draw)
+    flip = torch.rand(n, generator=draw) < 0.5
+    ramp = ArraySplit(np.arange(1, n * 20 + 1, dtype=np.uint8).reshape(n, 4, 5, 1), data.labels)
+    augment = Augment(crop_padding=1, flip=True)
+    batches = Batches(ramp, PLAIN, batch_size=n, device="cpu", augment=augment, seed=5)
+    (batch,) = batches.epoch(3)
+    assert torch.equal(batch.indices, order)
+    assert torch.equal(batch.mirrored, flip)
+    for image, index, y, x, mirrored in zip(batch.images, order, top, left, flip, strict=True):
+        padded = np.pad(ramp.array[index, :, :, 0], 1)
+        expected = padded[y : y + 4, x : x + 5]
+        assert np.array_equal(image[0].numpy(), expected[:, ::-1] if mirrored else expected)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_cuda_device_sees_what_the_cpu_sees() -> None:
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_cuda_device_sees_what_the_cpu_sees(number: int) -> None:
     data = load_data("synthetic", None, validation=0.1, split_seed=0, image_size=None)
     augment = Augment(crop_padding=1, flip=True)
-    on = {
-        (device, wrap.__name__): collected(
-            Batches(wrap(data.train), data.preprocess, batch_size=32, device=device, augment=augment, seed=1), 4
-        )
+    expected, *others = (
+        list(Batches(split, data.preprocess, batch_size=32, device=device, augment=augment, seed=1).epoch(number))
         for device in ("cpu", "cuda")
-        for wrap in (Lazy, _same)
-    }
-    expected = on["cpu", "Lazy"]
-    for images, labels in on.values():
-        assert torch.allclose(images.cpu(), expected[0], atol=1e-6)
-        assert torch.equal(labels.cpu(), expected[1])
-
-
-def _same(split: ArraySplit) -> ArraySplit:
-    return split
+        for split in (Lazy(data.train), data.train)
+    )
+    for found in others:
+        for one, other in zip(found, expected, strict=True):
+            for image, same in ((one.images, other.images), (one.again(), other.again())):
+                assert torch.allclose(image.cpu(), same, atol=1e-6)
+            assert torch.allclose(one.partners().cpu(), other.partners(), atol=1e-6)
+            assert torch.equal(one.labels.cpu(), other.labels)
+            assert torch.equal(one.indices.cpu(), other.indices)
+            assert torch.equal(one.mirrored.cpu(), other.mirrored)
+            assert one.indices.device == one.mirrored.device == one.labels.device == one.images.device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,26 +12,31 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from torch import Tensor, nn
-from toys import CLASSES, random_batches, toy, weights_of
+from torch import Tensor
 
-from edgeprune.distill import Loss, criterion_of, needs_teacher
-from edgeprune.distill.divergence import standardise
+from edgeprune.distill import Loss
+from edgeprune.distill.ldrld import adaptive_decay_weight
 from edgeprune.recipe import Objective
 from edgeprune.tables import LOSSES
-from runtimes.errors import UserError
 from runtimes.tables import resolve
 
+
+def objective(**changes: object) -> Objective:
+    """The default with changes, unchecked: a loss takes what a recipe does not offer, such as a tensor for T."""
+    return Objective().model_copy(update=changes)
+
+
 SWITCHES = [
-    Objective(standardise=deviation, gamma=gamma, confidence=confidence, square_temperature=square, temperature=T)
+    objective(standardise=deviation, gamma=gamma, confidence=confidence, square_temperature=square, temperature=T)
     for deviation, gamma, confidence, square, T in product(
         ("population", "unbiased", "none"),
-        ("batch", "sample", 0.0, 0.3, 1.0),
-        ("raw", "softened"),
+        ("batch", "sample", "weight", 0.0, 0.3, 1.0),
+        ("raw", "softened", "entropy"),
         (True, False),
         (1.0, 3.0),
     )
 ]
+FUNCTIONS = [name for name, place in LOSSES.items() if not isinstance(resolve(place), type)]
 
 
 def logits(n: int = 5, classes: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,13 +74,41 @@ def oracle_kd(s: np.ndarray, t: np.ndarray, y: np.ndarray, o: Objective) -> np.n
     return np.array(rows) * (T**2 if o.square_temperature else 1)
 
 
+def oracle_confidence(t: np.ndarray, soft: np.ndarray, kind: str) -> float:
+    p = softmax(t)
+    entropy = -sum(x * math.log(x) for x in p if x > 0)
+    return {"raw": max(p), "softened": max(soft), "entropy": 1 - entropy / math.log(len(p))}[kind]
+
+
 def oracle_ca_kld(s: np.ndarray, t: np.ndarray, y: np.ndarray, o: Objective) -> np.ndarray:
     T = o.temperature
     q = [softmax(z_scored(row, o.standardise) / T) for row in s]
     p = [softmax(z_scored(row, o.standardise) / T) for row in t]
-    sure = [max(softmax(row)) if o.confidence == "raw" else max(soft) for row, soft in zip(t, p, strict=True)]
+    sure = [oracle_confidence(row, soft, o.confidence) for row, soft in zip(t, p, strict=True)]
     gamma = {"batch": [np.mean(sure)] * len(s), "sample": sure}.get(str(o.gamma), [o.gamma] * len(s))
-    rows = [g * divergence(b, a) + (1 - g) * divergence(a, b) for g, a, b in zip(gamma, p, q, strict=True)]
+    if o.gamma == "weight":
+        rows = [c * divergence(a, b) for c, a, b in zip(sure, p, q, strict=True)]
+    else:
+        rows = [g * divergence(b, a) + (1 - g) * divergence(a, b) for g, a, b in zip(gamma, p, q, strict=True)]
+    return np.array(rows) * (T**2 if o.square_temperature else 1)
+
+
+def oracle_ldrld(s: np.ndarray, t: np.ndarray, y: np.ndarray, o: Objective) -> np.ndarray:
+    """Every set of classes in a loop: the pairs of the seven that the student ranks first, those seven, the rest."""
+    T, rows = o.temperature, []
+    for student, teacher in zip(s, t, strict=True):
+        ranked = sorted(range(len(student)), key=lambda c, z=student: -z[c])
+        leading, rest = ranked[:7], ranked[7:]
+
+        def apart(classes: list[int], a: np.ndarray = teacher, b: np.ndarray = student) -> float:
+            return divergence(softmax(a[classes] / T), softmax(b[classes] / T)) if classes else 0.0
+
+        local, sets = apart(leading), 1
+        for i, j in combinations(range(1, len(leading) + 1), 2):
+            weight = 2 / (1.5 + abs(i - j)) * math.exp(-0.05 * (i + j))
+            local += weight * apart([leading[i - 1], leading[j - 1]])
+            sets += 1
+        rows.append(10.5 * local / sets + 7 * apart(rest))
     return np.array(rows) * (T**2 if o.square_temperature else 1)
 
 
@@ -83,7 +116,15 @@ ORACLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, Objective], np.
     "ca_kld": oracle_ca_kld,
     "ce": oracle_ce,
     "kd": oracle_kd,
+    "ldrld": oracle_ldrld,
 }
+
+
+def switches_of(name: str) -> list[Objective]:
+    """The settings of an objective that can make a difference to a loss."""
+    if name == "ca_kld":
+        return SWITCHES
+    return [objective(temperature=T, square_temperature=square) for T in (1.0, 3.0) for square in (True, False)]
 
 
 def loss_of(name: str) -> Loss:
@@ -96,28 +137,28 @@ def tensors(*values: np.ndarray) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize("name", ORACLES)
-@pytest.mark.parametrize(("n", "classes"), [(4, 10), (1, 2)])
+@pytest.mark.parametrize(("n", "classes"), [(4, 10), (2, 8), (1, 2)])
 def test_each_loss_is_the_definition_example_by_example(name: str, n: int, classes: int) -> None:
     s, t, y = logits(n, classes)
-    for objective in SWITCHES:
-        found = loss_of(name)(*tensors(s, t, y), objective)
+    for switches in switches_of(name):
+        found = loss_of(name)(*tensors(s, t, y), switches)
         assert found.shape == (n,)
-        np.testing.assert_allclose(found.numpy(), ORACLES[name](s, t, y, objective), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.numpy(), ORACLES[name](s, t, y, switches), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_the_gradient_is_the_finite_difference_of_the_definition(name: str) -> None:
     """Through the mean and the deviation, too: the oracle standardises the moved logits anew."""
-    s, t, y = logits(n=2, classes=5)
+    s, t, y = logits(n=2, classes=9)
     h = 1e-6
-    for objective in SWITCHES[::3]:
+    for switches in switches_of(name)[::7]:
         student, teacher, labels = tensors(s, t, y)
-        loss_of(name)(student.requires_grad_(), teacher, labels, objective).sum().backward()
+        loss_of(name)(student.requires_grad_(), teacher, labels, switches).sum().backward()
         for i, c in np.ndindex(s.shape):
             moved = s.copy(), s.copy()
             moved[0][i, c] += h
             moved[1][i, c] -= h
-            up, down = (ORACLES[name](m, t, y, objective).sum() for m in moved)
+            up, down = (ORACLES[name](m, t, y, switches).sum() for m in moved)
             assert student.grad is not None
             assert float(student.grad[i, c]) == pytest.approx((up - down) / (2 * h), rel=1e-5, abs=1e-7)
 
@@ -127,8 +168,7 @@ def test_nothing_pulls_along_the_mean_and_the_scale_of_the_students_logits(devia
     """Standardised logits do not change under z -> a z + b, so the gradient has no part along 1 and along z - mean."""
     s, t, y = logits()
     student, teacher, labels = tensors(s, t, y)
-    objective = Objective(standardise=deviation)
-    loss_of("ca_kld")(student.requires_grad_(), teacher, labels, objective).sum().backward()
+    loss_of("ca_kld")(student.requires_grad_(), teacher, labels, objective(standardise=deviation)).sum().backward()
     g = student.grad
     assert g is not None
     assert g.norm() > 1e-3
@@ -147,54 +187,16 @@ def test_kl_is_summed_over_the_classes_not_averaged() -> None:
         assert loss_of(name)(student, teacher, labels, plain).tolist() == pytest.approx([math.log(classes)] * 2)
 
 
-ROWS = arrays(np.float64, st.tuples(st.just(1), st.integers(2, 60)), elements=st.floats(-1e3, 1e3, width=32))
-
-
-@given(row=ROWS)
-@settings(max_examples=50, deadline=None)
-def test_no_standardised_logit_exceeds_the_root_of_c_minus_1(row: np.ndarray) -> None:
-    z = standardise(torch.from_numpy(row), "population")
-    assert z.abs().max() <= math.sqrt(row.shape[1] - 1) * (1 + 1e-9)
-
-
-@given(row=ROWS, T=st.floats(1, 10))
-@settings(max_examples=50, deadline=None)
-def test_the_teacher_is_never_surer_than_the_bound(row: np.ndarray, T: float) -> None:
-    C = row.shape[1]
-    bound = 1 / (1 + (C - 1) * math.exp(-C / (T * math.sqrt(C - 1))))
-    sure = (standardise(torch.from_numpy(row), "population") / T).softmax(dim=1).max()
-    assert sure <= bound * (1 + 1e-9)
-
-
-@pytest.mark.parametrize(("C", "T", "percent"), [(10, 3, 25.2), (100, 3, 22.4), (200, 5, 7.9), (10, 5, 17.8)])
-def test_a_one_hot_teacher_reaches_the_bound(C: int, T: float, percent: float) -> None:
-    row = torch.zeros(1, C, dtype=torch.float64)
-    row[0, 0] = 7.0
-    sure = float((standardise(row, "population") / T).softmax(dim=1).max())
-    assert sure == pytest.approx(1 / (1 + (C - 1) * math.exp(-C / (T * math.sqrt(C - 1)))), rel=1e-6)
-    assert 100 * sure == pytest.approx(percent, abs=0.1)
-
-
-@pytest.mark.parametrize("name", ["ca_kld", "kd"])
+@pytest.mark.parametrize("name", ["ca_kld", "kd", "ldrld"])
 def test_a_student_that_equals_its_teacher_is_at_rest(name: str) -> None:
     s, _, y = logits()
-    for objective in SWITCHES[::4]:
+    for switches in switches_of(name):
         student, teacher, labels = tensors(s, s, y)
-        found = loss_of(name)(student.requires_grad_(), teacher, labels, objective)
+        found = loss_of(name)(student.requires_grad_(), teacher, labels, switches)
         found.sum().backward()
         assert student.grad is not None
         assert found.abs().max() < 1e-13
         assert student.grad.abs().max() < 1e-13
-
-
-def test_a_self_taught_network_gets_no_gradient_from_distillation() -> None:
-    ((images, labels),) = random_batches(1).batches
-    student, teacher = toy(0).eval(), toy(0)
-    criterion_of(Objective(weight=1.0), teacher)(student(images), images, labels).backward()
-    largest = max(float(p.grad.abs().max()) for p in student.parameters() if p.grad is not None)
-    criterion_of(Objective(weight=0.0), teacher)(student(images), images, labels).backward()
-    from_labels = max(float(p.grad.abs().max()) for p in student.parameters() if p.grad is not None)
-    assert largest < 1e-6 * from_labels
 
 
 def test_gamma_leads_from_the_plain_kl_to_the_reverse_one() -> None:
@@ -217,48 +219,42 @@ def test_forward_and_reverse_agree_where_teacher_and_student_are_close() -> None
     np.testing.assert_allclose(values[0], values[1], rtol=1e-3)
 
 
-CHANGES = {
-    "loss": "kd",
-    "weight": 0.9,
-    "temperature": 4.0,
-    "standardise": "none",
-    "gamma": "sample",
-    "confidence": "softened",
-    "square_temperature": False,
-}
-
-
-def total(objective: Objective) -> float:
-    """The whole objective on fixed logits: the images are the teacher's logits, the teacher hands them through."""
+def test_a_teacher_without_an_idea_weighs_nothing_and_a_certain_one_all() -> None:
     s, t, y = tensors(*logits())
-    return float(criterion_of(objective, nn.Identity())(s, t, y))
+    plain = loss_of("ca_kld")(s, t, y, objective(gamma=0.0, standardise="none"))
+    weighed = objective(gamma="weight", confidence="entropy", standardise="none")
+    assert loss_of("ca_kld")(s, torch.zeros_like(t), y, weighed).abs().max() < 1e-12
+    torch.testing.assert_close(
+        loss_of("ca_kld")(s, 1e3 * t, y, weighed), loss_of("kd")(s, 1e3 * t, y, objective(temperature=3.0))
+    )
+    assert (loss_of("ca_kld")(s, t, y, weighed) < plain).all()
 
 
-def test_every_switch_of_the_objective_changes_it() -> None:
-    assert set(CHANGES) == set(Objective.model_fields)
-    for key, value in CHANGES.items():
-        assert total(Objective(**{key: value})) != pytest.approx(total(Objective()), rel=1e-6), key
+def test_ldrld_weighs_the_pair_at_the_top_most_and_distant_ranks_less() -> None:
+    ranks = torch.tensor([[1.0, 1.0, 1.0, 2.0, 6.0], [2.0, 3.0, 7.0, 3.0, 7.0]])
+    found = adaptive_decay_weight(ranks).tolist()
+    assert found[0] == max(found) == pytest.approx(2 / 2.5 * math.exp(-0.15))
+    assert found[0] > found[1] > found[2]
+    assert found[0] > found[3] > found[4], "the same distance, further down"
+
+
+def test_ldrld_of_two_classes_is_kd_of_them() -> None:
+    """The one pair is the whole group too: 10.5 (w + 1) / 2 times their KL, and there is no rest."""
+    s, t, y = tensors(*logits(classes=2))
+    factor = 10.5 * (2 / 2.5 * math.exp(-0.15) + 1) / 2
+    torch.testing.assert_close(loss_of("ldrld")(s, t, y, Objective()), factor * loss_of("kd")(s, t, y, Objective()))
 
 
 def test_the_temperature_squared_is_exactly_that() -> None:
-    for loss, T in product(("kd", "ca_kld"), (0.5, 2.0, 5.0)):
+    s, t, y = tensors(*logits())
+    for name, T in product(("kd", "ca_kld", "ldrld"), (0.5, 2.0, 5.0)):
         values = [
-            total(Objective(loss=loss, weight=1.0, temperature=T, square_temperature=square))
-            for square in (True, False)
+            loss_of(name)(s, t, y, objective(temperature=T, square_temperature=square)) for square in (True, False)
         ]
-        assert values[0] == pytest.approx(T**2 * values[1], rel=1e-6)
+        torch.testing.assert_close(values[0], T**2 * values[1])
 
 
-@given(a=st.floats(0, 1))
-@settings(max_examples=20, deadline=None)
-def test_the_total_is_the_blend_of_distance_and_cross_entropy(a: float) -> None:
-    s, t, y = logits()
-    objective = Objective(weight=a)
-    expected = a * oracle_ca_kld(s, t, y, objective).mean() + (1 - a) * oracle_ce(s, t, y, objective).mean()
-    assert total(objective) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", FUNCTIONS)
 @pytest.mark.parametrize("deviation", ["population", "unbiased", "none"])
 def test_constant_logits_stay_finite(loss: str, deviation: str) -> None:
     varied = torch.from_numpy(logits()[0])
@@ -274,72 +270,25 @@ def test_constant_logits_stay_finite(loss: str, deviation: str) -> None:
             assert torch.isfinite(given_.grad).all()
 
 
-# --- what every loss of the table promises
+# --- what every loss with a teacher promises
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @given(values=arrays(np.float32, (2, 4, 7), elements=st.floats(-200, 200, width=32)), label=st.integers(0, 6))
 @settings(max_examples=15, deadline=None)
 def test_every_loss_keeps_the_contract(name: str, values: np.ndarray, label: int) -> None:
     student, teacher = torch.from_numpy(values[0]).requires_grad_(), torch.from_numpy(values[1])
     labels = torch.full((4,), label)
-    for objective in (
-        Objective(),
-        Objective(gamma="sample", standardise="none"),
-        Objective(gamma=0.5, temperature=1.0),
+    for switches in (
+        objective(),
+        objective(gamma="sample", standardise="none"),
+        objective(gamma=0.5, temperature=1.0),
+        objective(gamma="weight", confidence="entropy"),
     ):
-        found = loss_of(name)(student, teacher, labels, objective)
+        found = loss_of(name)(student, teacher, labels, switches)
         assert found.shape == (4,)
         assert torch.isfinite(found).all()
         assert (found > -1e-3).all()  # rounding, on values of some hundreds
         order = torch.tensor([2, 0, 3, 1])
-        again = loss_of(name)(student[order], teacher[order], labels[order], objective)
+        again = loss_of(name)(student[order], teacher[order], labels[order], switches)
         torch.testing.assert_close(again, found[order], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_teaches_the_student_and_leaves_the_teacher(name: str) -> None:
-    ((images, labels),) = random_batches(1).batches
-    student, teacher = toy(0).train(), toy(1).train()
-    before = weights_of(teacher)
-    objective = Objective(loss=name, weight=0.7)
-    criterion_of(objective, teacher)(student(images), images, labels).backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in student.parameters())
-    assert all(p.grad is None for p in teacher.parameters())
-    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
-    if needs_teacher(objective):
-        assert not any(module.training for module in teacher.modules())
-    assert all(module.training for module in student.modules())
-
-
-class Untouchable(nn.Module):
-    """A teacher that must not be asked."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        raise AssertionError("the teacher was run although the objective does not look at it")
-
-
-@pytest.mark.parametrize("objective", [Objective(weight=0.0), Objective(loss="ce"), Objective(loss="ce", weight=1.0)])
-@pytest.mark.parametrize("teacher", [None, Untouchable()])
-def test_an_objective_of_labels_alone_is_cross_entropy_and_asks_no_teacher(
-    objective: Objective, teacher: nn.Module | None
-) -> None:
-    s, t, y = logits(classes=CLASSES)
-    found = criterion_of(objective, teacher)(*tensors(s, t, y))
-    assert float(found) == pytest.approx(oracle_ce(s, t, y, objective).mean())
-
-
-def test_a_missing_teacher_is_told_not_replaced() -> None:
-    with pytest.raises(UserError, match="teacher"):
-        criterion_of(Objective(loss="kd", weight=0.5), None)
-
-
-def test_logits_in_half_precision_are_compared_in_single() -> None:
-    """A GPU's autocast gives bfloat16, whose KL of close distributions would be noise."""
-    s, t, y = tensors(*logits())
-    s16, t16 = s.bfloat16(), t.bfloat16()
-    found = criterion_of(Objective(), nn.Identity())(s16, t16, y)
-    assert found.dtype == torch.float32
-    assert float(found) == pytest.approx(
-        float(criterion_of(Objective(), nn.Identity())(s16.double(), t16.double(), y)), rel=1e-5
-    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import random_batches, toy
 
-from edgeprune.distill import criterion_of
+from edgeprune.distill import lesson_of
 from edgeprune.optimise import backward, sgd
 from edgeprune.prune import masks as masking
 from edgeprune.recipe import Hardware, Objective
@@ -36,13 +36,13 @@ HARDWARE = [
 def test_no_pruned_weight_ever_comes_back(shared: Hardware, held: bool) -> None:
     """Momentum gathered before pruning, decay and Nesterov's look ahead all push; without `hold` they do move zeros."""
     model, masks = toy(), random_masks()
-    compute = criterion_of(Objective(loss="ce"), None)
+    lesson = lesson_of(Objective(loss="ce"), None)
     optimizer = sgd(model, 0.1, shared)
 
     def step() -> None:
-        for images, labels in random_batches(2).batches:
+        for batch in random_batches(2).batches:
             optimizer.zero_grad()
-            backward(model, compute, images, labels)
+            backward(model, lesson, batch, 0.0)
             optimizer.step()
 
     step()

@@ -13,6 +13,7 @@ from toys import toy
 from edgeprune.layers import layers
 from edgeprune.prune.patterns import Pattern
 from edgeprune.prune.patterns.n_of_m import NOfM
+from edgeprune.prune.patterns.shuffled import SHUFFLED
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
 from edgeprune.tables import PATTERNS
 from runtimes.tables import resolve
@@ -93,8 +94,23 @@ def test_every_pattern_keeps_the_contract(name: str, shape: tuple[int, ...]) -> 
     mask = pattern.keep(scores, count)
     assert int(mask.sum()) == count
     assert mask.shape == shape
-    assert mask.flatten()[scores.argmax()]
+    assert mask.flatten()[scores.argmax()] or name == "shuffled", "a lot may fall on any"
     assert torch.equal(mask, pattern.keep(scores.log() * 3 - 1, count)), "only the order of the scores counts"
     assert torch.equal(mask, pattern.keep(mask.float(), count)), "its own mask fits it"
     transposed = scores.transpose(0, -1).contiguous().transpose(0, -1)
     assert torch.equal(mask, pattern.keep(transposed, count)), "the memory layout is not part of the weight"
+
+
+def test_shuffled_keeps_as_many_by_lot_among_those_that_are_alive() -> None:
+    """The counts are exact, pruned weights stay out, and every alive weight gets its turn under other scores."""
+    draw, seen = torch.Generator().manual_seed(0), torch.zeros(6, 8, dtype=torch.bool)
+    for _ in range(60):
+        scores = torch.rand(6, 8, generator=draw)
+        scores[0] = -torch.inf
+        mask = SHUFFLED.keep(scores, 10)
+        assert int(mask.sum()) == 10
+        assert torch.equal(mask, SHUFFLED.keep(scores, 10)), "equal input, equal lots"
+        assert not torch.equal(mask, UNSTRUCTURED.keep(scores, 10))
+        seen |= mask
+    assert not seen[0].any()
+    assert seen[1:].all()

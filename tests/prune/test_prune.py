@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import random_batches, same, synthetic, toy, training, validation, weights_of
+from toys import random_batches, same, synthetic, task_of, toy, training, validation, weights_of
 
 from edgeprune.data import Dataset
-from edgeprune.distill import criterion_of
+from edgeprune.distill import lesson_of, live
 from edgeprune.layers import layers
-from edgeprune.prune import Pruned, already_pruned, choose, gather, prune
+from edgeprune.prune import Pruned, already_pruned, choose, prune
 from edgeprune.prune import masks as masking
 from edgeprune.prune.patterns import Pattern
 from edgeprune.prune.repair import reestimate_batch_norm
+from edgeprune.prune.score import gather
+from edgeprune.prune.signals import DATA_FREE, Signals
 from edgeprune.recipe import Hardware, Objective, Prune, Training
 from edgeprune.tables import CRITERIA, PATTERNS
 from edgeprune.train import train
@@ -35,7 +38,13 @@ def data() -> Dataset:
 def pruned(data: Dataset, seed: int = 0, teacher: int = 1, **changes: Any) -> tuple[nn.Module, Pruned]:
     student = toy(0)
     settings = Prune(**{**QUICK.model_dump(), **changes})
-    return student, prune(student, toy(teacher), training(data), settings, SHARED, seed=seed)
+    task = task_of(student, settings, Path(), data=data, teacher=live(toy(teacher)), seed=seed)
+    return student, prune(task, choose(student, task.pattern, settings)[1])
+
+
+def gathered(student: nn.Module, data: Dataset, settings: Prune, **changes: Any) -> dict[str, Signals]:
+    task = task_of(student, settings, Path(), data=data, **changes)
+    return gather(task, resolve(CRITERIA[settings.criterion]), None, 0, 1)[0]
 
 
 def pattern(name: str) -> Pattern:
@@ -80,11 +89,9 @@ def test_a_random_mask_differs_from_layer_to_layer(data: Dataset) -> None:
     """Two layers of one shape under one seed: `conv` and `twin` must not get the same lots."""
     student = toy()
     student.add_module("twin", nn.Conv2d(8, 8, 3))
-    chosen, _ = choose(student, pattern("unstructured"), QUICK)
-    settings = QUICK.model_copy(update={"criterion": "random", "epochs": 0.0})
-    signals, _ = gather(student, toy(1), training(data), chosen, settings, SHARED, seed=0)
-    score = resolve(CRITERIA["random"])
-    assert not torch.equal(score(chosen["conv"], signals["conv"]), score(chosen["twin"], signals["twin"]))
+    signals = gathered(student, data, QUICK.model_copy(update={"criterion": "random", "epochs": 0.0}))
+    score, w = resolve(CRITERIA["random"]).score, torch.zeros(8, 8, 3, 3)
+    assert not torch.equal(score(w, signals["conv"]), score(w, signals["twin"]))
 
 
 def test_two_of_four_zeroes_half_of_every_layer_that_can(data: Dataset) -> None:
@@ -100,9 +107,7 @@ def test_the_student_learns_while_it_is_scored_but_not_without_a_rate(data: Data
     for lr, moved in ((0.05, True), (0.0, False)):
         student = toy()
         before = {name: p.detach().clone() for name, p in student.named_parameters()}
-        settings = QUICK.model_copy(update={"lr": lr})
-        chosen, _ = choose(student, pattern("unstructured"), settings)
-        gather(student, toy(1), training(data), chosen, settings, SHARED, seed=0)
+        gathered(student, data, QUICK.model_copy(update={"lr": lr}))
         assert any(not torch.equal(p, before[name]) for name, p in student.named_parameters()) is moved
 
 
@@ -110,22 +115,18 @@ def test_scoring_applies_no_weight_decay(data: Dataset) -> None:
     found = []
     for decay in (0.0, 0.5):
         student = toy()
-        settings = QUICK
-        chosen, _ = choose(student, pattern("unstructured"), settings)
-        shared = Hardware(momentum=0.9, weight_decay=decay)
-        gather(student, toy(1), training(data), chosen, settings, shared, seed=0)
+        gathered(student, data, QUICK, shared=Hardware(momentum=0.9, weight_decay=decay))
         found.append(weights_of(student))
     assert same(*found)
 
 
 def test_scoring_lasts_as_long_as_it_is_told(data: Dataset) -> None:
     steps: list[tuple[int, int]] = []
-    student = toy()
-    chosen, _ = choose(student, pattern("unstructured"), QUICK)
-    settings = QUICK.model_copy(update={"epochs": 2.5})
     batches = training(data, batch_size=50)
     assert len(batches) == 4
-    gather(student, toy(1), batches, chosen, settings, SHARED, 0, lambda done, of, _: steps.append((done, of)))
+    task = task_of(toy(), QUICK.model_copy(update={"epochs": 2.5}), Path(), data=data, batches=batches)
+    task = replace(task, on_step=lambda done, of, _: steps.append((done, of)))
+    gather(task, resolve(CRITERIA[QUICK.criterion]), None, 0, 1)
     assert steps == [(i, 10) for i in range(1, 11)]
 
 
@@ -140,7 +141,7 @@ def test_no_momentum_of_the_scoring_enters_the_retraining(data: Dataset, tmp_pat
             model,
             training(data),
             validation(data),
-            criterion_of(Objective(loss="ce"), None),
+            lesson_of(Objective(loss="ce"), None),
             Training(epochs=1, lr=0.05),
             SHARED,
             seed=3,
@@ -154,16 +155,16 @@ def test_no_momentum_of_the_scoring_enters_the_retraining(data: Dataset, tmp_pat
 def test_the_pruned_networks_statistics_are_those_of_its_own_activations(data: Dataset) -> None:
     student, _ = pruned(data)
     repaired = statistics(student)
-    reestimate_batch_norm(student, [images for images, _ in training(data).epoch(0)][:2])
+    reestimate_batch_norm(student, [batch.images for batch in training(data).epoch(0)][:2])
     assert same(repaired, statistics(student)), "prune() repairs with the first batches, after masking"
     unrepaired, _ = pruned(data, repair="none")
     assert not same(repaired, statistics(unrepaired))
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_without_scoring_only_criteria_without_gradients_work(name: str, data: Dataset) -> None:
-    if resolve(CRITERIA[name]).needs:
-        with pytest.raises(UserError, match=r"needs gradients, but prune\.epochs = 0"):
+def test_without_scoring_only_criteria_without_data_work(name: str, data: Dataset) -> None:
+    if resolve(CRITERIA[name]).needs - DATA_FREE:
+        with pytest.raises(UserError, match=r"needs data, but prune\.epochs = 0"):
             pruned(data, criterion=name, epochs=0)
     else:
         student, outcome = pruned(data, criterion=name, epochs=0, repair="none")
@@ -195,7 +196,9 @@ def test_a_layer_that_loses_everything_is_warned_about(data: Dataset) -> None:
     lost = [name for name, mask in outcome.masks.items() if not mask.any()]
     assert lost
     assert [warning.split()[1] for warning in outcome.warnings] == lost
-    assert not pruned(data, criterion="magnitude", epochs=0, sparsity=0.9, floor=0.05)[1].warnings
+    _, kept = pruned(data, criterion="magnitude", epochs=0, sparsity=0.98, floor=0.005)
+    assert all(mask.any() for mask in kept.masks.values())
+    assert all("would have lost all" in warning for warning in kept.warnings)
 
 
 # --- a network that comes with zeros in it
@@ -204,7 +207,7 @@ def test_a_layer_that_loses_everything_is_warned_about(data: Dataset) -> None:
 def with_zeros(name: str) -> tuple[nn.Module, dict[str, Tensor]]:
     student = toy()
     settings = Prune(pattern=name, sparsity=0.5, criterion="magnitude", epochs=0, repair="none")
-    outcome = prune(student, toy(1), random_batches(1), settings, SHARED, seed=0)
+    outcome = prune(task_of(student, settings, Path(), batches=random_batches(1)), {})
     return student, outcome.masks
 
 

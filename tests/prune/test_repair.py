@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from runtimes.tables import resolve
 
 
 def images(count: int = 48) -> Tensor:
-    return torch.cat([batch for batch, _ in random_batches(1, size=count).batches]) * 3 + 1
+    return torch.cat([batch.images for batch in random_batches(1, size=count).batches]) * 3 + 1
 
 
 def statistics(model: nn.Module) -> dict[str, Tensor]:
@@ -77,7 +78,7 @@ def test_every_repair_leaves_the_weights_the_mode_and_the_momentum(name: str, tr
     model = toy().train(training)
     model.norm1.momentum, model.norm2.momentum = None, 0.3
     before = weights_of(model)
-    resolve(REPAIRS[name])(model, images().split(16))
+    resolve(REPAIRS[name])(model, copy.deepcopy(model), {}, images().split(16))
     after = weights_of(model)
     unmoved = [key for key in before if "running" not in key and "num_batches" not in key]
     assert same({key: before[key] for key in unmoved}, {key: after[key] for key in unmoved})

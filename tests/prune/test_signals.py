@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.prune.allocate import by_global_ranking
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
-from edgeprune.prune.signals import MovingAverage
+from edgeprune.prune.signals import STATISTICS, MovingAverage, Signals
 
 
 def averaged(beta: float, gradients: list[Tensor | None]) -> Tensor:
@@ -19,7 +19,11 @@ def averaged(beta: float, gradients: list[Tensor | None]) -> Tensor:
     for g in gradients:
         w.grad = g
         average.update({"layer": w}, ["abs_gradient"])
-    return average.signals("layer", 0)["abs_gradient"]
+    return of(average, "layer")["abs_gradient"]
+
+
+def of(average: MovingAverage, layer: str) -> Signals:
+    return average.signals(layer, 0, start=torch.zeros(3), own={})
 
 
 GRADIENTS = st.lists(st.lists(st.floats(-10, 10, width=32), min_size=3, max_size=3), min_size=1, max_size=12)
@@ -61,7 +65,7 @@ def test_the_bias_correction_does_not_change_the_mask(beta: float, t: int, seed:
             w.grad = torch.randn(w.shape)
             raw[name] = beta * raw[name] + (1 - beta) * w.grad.abs()
         average.update(layers, ["abs_gradient"])
-    corrected = {name: average.signals(name, 0)["abs_gradient"] for name in layers}
+    corrected = {name: of(average, name)["abs_gradient"] for name in layers}
     masks = []
     for scores in (raw, corrected):
         counts = by_global_ranking(scores, 0.8, 0.0)
@@ -69,10 +73,30 @@ def test_the_bias_correction_does_not_change_the_mask(beta: float, t: int, seed:
     assert torch.equal(*masks)
 
 
-def test_only_what_is_asked_for_is_gathered() -> None:
-    w = torch.ones(2, requires_grad=True)
-    w.grad = torch.tensor([-3.0, 0.5])
-    average = MovingAverage(0.9)
-    average.update({"a": w, "b": w}, ["abs_gradient_weight"])
-    assert set(average.signals("a", 0).averages) == {"abs_gradient_weight"}
-    assert average.signals("a", 4).seed == 4
+def test_each_statistic_is_averaged_and_only_those_that_are_asked_for() -> None:
+    """beta = 0 gives the last batch: g = (-3, 1/2) at w = (2, -4)."""
+    w = torch.tensor([2.0, -4.0], requires_grad=True)
+    expected = {
+        "abs_gradient": [3.0, 0.5],
+        "abs_gradient_weight": [6.0, 2.0],
+        "gradient": [-3.0, 0.5],
+        "squared_gradient": [9.0, 0.25],
+    }
+    assert expected.keys() == STATISTICS.keys()
+    for name, values in expected.items():
+        average = MovingAverage(0.0)
+        for g in ([7.0, 7.0], [-3.0, 0.5]):
+            w.grad = torch.tensor(g)
+            average.update({"a": w, "b": w}, [name])
+        found = average.signals("a", 4, start=w.detach(), own={"entropy": torch.tensor(0.5)})
+        assert {key: value.tolist() for key, value in found.values.items()} == {name: values, "entropy": 0.5}
+        assert found.seed == 4
+
+
+def test_an_average_of_half_precision_weights_is_kept_in_single_precision() -> None:
+    w = torch.zeros(1, dtype=torch.bfloat16, requires_grad=True)
+    average = MovingAverage(0.999)
+    for _ in range(1000):
+        w.grad = torch.ones_like(w)
+        average.update({"a": w}, ["abs_gradient"])
+    assert float(of(average, "a")["abs_gradient"]) == pytest.approx(1.0, rel=1e-3)
