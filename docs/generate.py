@@ -178,6 +178,42 @@ def rows(table: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(sections))
 
 
+def study(folder: str) -> str:
+    """The accuracies of a study in `folder`, a column for each sparsity, and how far its own method is ahead."""
+    told = read_json(ROOT / folder / "study.json")
+    tables = {table["sparsity"]: table for table in told["aggregates"]}
+    shares = [f"{100 * sparsity:g} % zeros" for sparsity in tables]
+    lines = [
+        [f"`{method}`", *(_accuracy(table["lines"], method) for table in tables.values())] for method in told["methods"]
+    ]
+    ahead = [
+        [
+            f"`{told['ours']}` - `{method}`",
+            *(_ahead(table["contrasts"], told["ours"], method) for table in tables.values()),
+        ]
+        for method in told["methods"]
+        if method != told["ours"]
+    ]
+    first = grid(["test top-1, %", *shares], lines, numbers=True)
+    return f"{first}\n{grid(['difference, points [95 % interval]', *shares], ahead, numbers=True)}"
+
+
+def _accuracy(lines: Sequence[Mapping[str, Any]], method: str) -> str:
+    found = next((line["test_top1"] for line in lines if line["method"] == method), None)
+    if not found:
+        return NOT_RUN
+    return f"{found['mean']:.2f}" + (f" ± {found['deviation']:.2f} ({found['n']})" if found["n"] > 1 else "")
+
+
+def _ahead(contrasts: Sequence[Mapping[str, Any]], one: str, other: str) -> str:
+    pair = ((c["one"], c["other"], c["difference"]) for c in contrasts)
+    found = next((difference for a, b, difference in pair if (a, b) == (one, other)), None)
+    if not found:
+        return NOT_RUN
+    edges = found["interval"]
+    return f"{found['mean']:+.2f}" + (f" [{edges[0]:+.2f}, {edges[1]:+.2f}]" if edges else " (one seed)")
+
+
 def recipes() -> str:
     """The recipes that ship, each with its own first comment."""
     firsts = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in shipped().items()}
@@ -317,6 +353,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "recipes": recipes,
     "record": record,
     "rows": rows,
+    "study": study,
     "verbs": verbs,
 }
 

@@ -146,7 +146,9 @@ def _warnings(rows: Sequence[Row]) -> str:
 
 def _budget(plan: Plan) -> str:
     """What all cells share, and what a method has of its own."""
-    told = {"all cells": plan.study.set, **{f"`{name}`": values for name, values in plan.study.method.items()}}
+    told = {"all cells": plan.study.set}
+    told |= {f"at {_share(float(text))}": values for text, values in plan.study.at.items()}
+    told |= {f"`{name}`": values for name, values in plan.study.method.items()}
     lines = [f"- {whose}: {', '.join(_stated(values))}" for whose, values in told.items() if values]
     return "\n".join(["## Settings above the recipe's", "", *lines]) if lines else ""
 
