@@ -172,7 +172,7 @@ def rows(table: str) -> str:
         module = sys.modules[str(address).partition(":")[0]]
         path = Path(str(module.__file__)).resolve().relative_to(ROOT)
         about = inspect.getdoc(module) if path.stem == name else ""  # the file is this row's own
-        said = inspect.getdoc(getattr(found, "score", getattr(found, "factor", found)))
+        said = getattr(found, "note", "") or inspect.getdoc(getattr(found, "score", found))
         title = f"#### `{name}`" if table in ("weights", "temperatures") else f"### `{name}`"
         sections.append(f"{title}\n\n{about}\n\n{said}\n\nIn [{path.name}](../{path.as_posix()}).\n")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(sections))

@@ -20,9 +20,11 @@ _WARMUP = 0.1  # share of the retraining; Le and Hua 2021, Zimmer et al. 2023
 class Schedule:
     """`factor(p)` of the peak once warmed up; `warmup` is the share in which the rate rises, None leaves it to others.
 
-    With `adaptive` the peak itself is to be lowered first, by what the pruning took: see `adapted_peak`.
+    With `adaptive` the peak itself is to be lowered first, by what the pruning took: see `adapted_peak`. `note` is what
+    a person is told.
     """
 
+    note: str
     factor: Callable[[float], float]
     warmup: float | None = None
     adaptive: bool = False
@@ -48,18 +50,28 @@ def multistep(p: float) -> float:
     return float(0.2 ** sum(p >= milestone for milestone in (0.4, 0.6, 0.9)))
 
 
-CONSTANT = Schedule(constant)
-COSINE = Schedule(cosine)
-LINEAR = Schedule(linear)
-MULTISTEP = Schedule(multistep)
-
-# Scaled learning-rate restarting (Le and Hua 2021, arXiv 2105.03193): the original training's steps, all of them,
-# compressed into the retraining. The original steps are those of `multistep` here.
-SLR = Schedule(multistep, _WARMUP)
-# Linear learning-rate restarting, from the original peak to zero (Zimmer et al. 2023, arXiv 2111.00843).
-LLR = Schedule(linear, _WARMUP)
-# The same from an adapted peak (there).
-ALLR = Schedule(linear, _WARMUP, adaptive=True)
+CONSTANT = Schedule("the peak rate throughout", constant)
+COSINE = Schedule("(1 + cos(pi p)) / 2 (Loshchilov and Hutter 2017, SGDR, arXiv 1608.03983, without restarts)", cosine)
+LINEAR = Schedule("1 - p", linear)
+MULTISTEP = Schedule("x 0.2 after 40, 60 and 90 %: the steps of COLT's recipe (arXiv 2212.12770)", multistep)
+SLR = Schedule(
+    "scaled learning-rate restarting (Le and Hua 2021, arXiv 2105.03193): the steps of a whole training, here those of "
+    "`multistep`, compressed into the retraining, after 10 % of warm-up",
+    multistep,
+    _WARMUP,
+)
+LLR = Schedule(
+    "linear learning-rate restarting (Zimmer et al. 2023, arXiv 2111.00843): 1 - p after 10 % of warm-up",
+    linear,
+    _WARMUP,
+)
+ALLR = Schedule(
+    "adaptive linear learning-rate restarting (Zimmer et al. 2023, arXiv 2111.00843): LLR from a peak that is lower "
+    "the less of the weights' norm pruning took, and for a shorter retraining",
+    linear,
+    _WARMUP,
+    adaptive=True,
+)
 
 
 def rate(schedule: Schedule, step: int, steps: int, warmup: float) -> float:

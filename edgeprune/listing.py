@@ -54,5 +54,7 @@ def _summary(entry: object) -> str:
     if "." not in entry:
         return entry
     found = resolve(entry)
+    if isinstance(note := getattr(found, "note", None), str):
+        return note
     documented = getattr(found, "score", found)  # a criterion wraps its formula
     return (inspect.getdoc(documented) or "").split("\n")[0]

@@ -192,18 +192,37 @@ def load(recipe: str, settings: Iterable[str] = (), extra: Mapping[str, Any] | N
 def complete(stated: Mapping[str, Any], settings: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Recipe:
     """Fill a partly stated recipe: defaults, then its method, then what it states, then the command line.
 
-    A method that is named on the command line also goes above what the recipe states, so that a method's name is never
-    on settings that are another's; a single `--set` may still depart from it.
+    A method that is named on the command line also goes above what the recipe states, and what another method had
+    prescribed there is forgotten, so that a method's name is never on settings that are another's; a single `--set` may
+    still depart from it.
     """
     asked = merge({}, extra or {})
     for setting in settings:
         asked = merge(asked, _setting(setting))
-    chosen = method(str(asked.get("method", stated.get("method", "default"))))
-    prescribed = {key: value for key, value in chosen.items() if key != "summary"}
+    former = str(stated.get("method", "default"))
+    named = str(asked.get("method", former))
+    prescribed = _prescribed(named)
+    if method(named) is not method(former):
+        stated = _without(stated, _prescribed(former))
     values = merge(prescribed, stated)
     if "method" in asked:
         values = merge(values, prescribed)
     return check(merge(values, asked))
+
+
+def _prescribed(name: str) -> dict[str, Any]:
+    return {key: value for key, value in method(name).items() if key != "summary"}
+
+
+def _without(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` but for those that `others` has, too, and equal."""
+    kept = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(others.get(key), Mapping):
+            kept[key] = _without(value, others[key])
+        elif key not in others or others[key] != value:
+            kept[key] = value
+    return kept
 
 
 def check(values: Mapping[str, Any]) -> Recipe:

@@ -145,6 +145,15 @@ def test_a_method_from_the_command_line_brings_its_settings() -> None:
     assert complete({}, ["method=magnitude"]).prune == named["magnitude"].prune
 
 
+@pytest.mark.parametrize("former", METHODS)
+def test_a_complete_recipe_under_another_method_keeps_nothing_of_the_former(former: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(to_toml(complete({}, extra={"method": former, "prune": {"sparsity": 0.7}})))
+    for name in METHODS:
+        expected = complete({}, extra={"method": name, "prune": {"sparsity": 0.7}})
+        assert load(str(path), extra={"method": name}) == expected
+
+
 def test_of_several_settings_the_last_counts() -> None:
     assert complete({}, ["seed=1", "seed=2"]).seed == 2
 

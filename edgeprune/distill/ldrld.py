@@ -31,7 +31,8 @@ def ldrld(student: Tensor, teacher: Tensor, labels: Tensor, objective: Objective
     order = student.detach().argsort(dim=1, descending=True)
     ranked_p, ranked_q = teacher.gather(1, order) / T, student.gather(1, order) / T
     pairs = torch.combinations(torch.arange(k, device=student.device)).T  # (2, pairs)
-    in_pairs = within(ranked_p[:, pairs], ranked_q[:, pairs]) @ adaptive_decay_weight((pairs + 1).to(student.dtype))
+    weights = adaptive_decay_weight((pairs + 1).to(student.dtype))
+    in_pairs = (within(ranked_p[:, pairs], ranked_q[:, pairs]) * weights).sum(dim=1)  # no matmul: autocast would round
     local = (in_pairs + within(ranked_p[:, :k], ranked_q[:, :k])) / (pairs.shape[1] + 1)
     return scale * (LOCAL * local + REMAINING * within(ranked_p[:, k:], ranked_q[:, k:]))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count as counting_from
 from itertools import islice
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from edgeprune.data.batches import Batch
 from edgeprune.distill import Lesson, lesson_of
-from edgeprune.optimise import backward, leading, sgd
+from edgeprune.optimise import backward, sgd
 from edgeprune.prune import masks as masking
-from edgeprune.prune.allocate import Allocation, would_collapse
+from edgeprune.prune.allocate import Allocation, uniform, would_collapse
 from edgeprune.prune.schedules import Outcome
 from edgeprune.prune.signals import DATA_FREE, PASSES, STATISTICS, Criterion, MovingAverage, Signals, passes
 from edgeprune.prune.task import Task
+from edgeprune.recipe import fixed_sparsity
 from edgeprune.tables import ALLOCATIONS, CRITERIA
 from runtimes.errors import UserError
 from runtimes.tables import pick, resolve
@@ -60,6 +62,8 @@ def choose_kept(
     """Allocate and let the pattern choose among what `keep` left: masks by layer name on the CPU, and warnings."""
     settings = task.recipe.prune
     allocate: Allocation = resolve(pick(ALLOCATIONS, settings.allocation, "allocation"))
+    if fixed_sparsity(settings.pattern) is not None:
+        allocate = uniform  # N of M is the same share of every layer
     if keep is not None:
         scores = {name: score.masked_fill(~keep[name].to(score.device), -math.inf) for name, score in scores.items()}
     counts = allocate(scores, sparsity, settings.floor)
@@ -130,7 +134,10 @@ def _fine_tune(
 
 
 def _batches(task: Task, begun: int, count: int) -> Iterator[Batch]:
-    return islice(leading(task.batches, begun + count), begun, None)
+    """`count` batches from number `begun` of those of epochs 0, 1, 2, ...; earlier epochs are not prepared."""
+    first, skipped = divmod(begun, len(task.batches))
+    endless = (batch for number in counting_from(first) for batch in task.batches.epoch(number))
+    return islice(endless, skipped, skipped + count)
 
 
 def _steps(task: Task, criterion: Criterion, stages: int) -> int:

@@ -33,6 +33,7 @@ from runtimes.tables import pick
 _HINT = "docs/studies.md shows the form"
 _AXES = ("name", "method", "seed", "prune.sparsity")  # what the cells differ in, or what names them
 _OWN = ("prune", "retrain")  # the tables in which a method may have values of its own
+_OF_ROUNDS = ("iterative", "colt")  # schedules with trainings of their own, among which the scoring is shared out
 _UNSEEN = ("name", "export", "measure")  # tables and values of a recipe that no cell looks at
 
 
@@ -60,6 +61,7 @@ class Study(Part):
     method: dict[str, dict[str, Any]] = Field(default_factory=dict)  # values that a method prescribes for itself
     ours: str = ""  # the method whose differences to every other one are told
     baseline: str = ""  # the method to which every other one's differences are told
+    compare: tuple[tuple[str, str], ...] = ()  # further pairs of methods whose differences are told
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # cells at once
     published: tuple[Published, ...] = ()
 
@@ -196,9 +198,13 @@ def _of(cell: Cell, study: Study, shared: Mapping[str, Any], places: Mapping[str
     The shared budget is stated like a recipe's values: a method that prescribes no scoring keeps none under it.
     """
     asked = {"name": cell.name, "method": cell.method, "seed": cell.seed, "prune": {"sparsity": cell.sparsity}}
-    shared = merge(shared, study.at.get(f"{cell.sparsity:g}", {}))
-    extra = merge(merge(study.method.get(cell.method, {}), asked), places)
+    here = study.at.get(f"{cell.sparsity:g}", {})
+    shared = merge(shared, {table: values for table, values in here.items() if table != "method"})
+    own = merge(study.method.get(cell.method, {}), here.get("method", {}).get(cell.method, {}))
+    extra = merge(merge(own, asked), places)
     recipe = complete(shared, extra=extra)
+    if recipe.prune.repair == "none":
+        raise UserError(f'{cell.name} has prune.repair = "none"', "accuracy before retraining would say nothing then")
     if study.epochs is not None:
         recipe = complete(shared, extra=merge(extra, {"retrain": {"epochs": _left(study.epochs, recipe, cell)}}))
     if recipe.student.holds != "dense":
@@ -208,11 +214,10 @@ def _of(cell: Cell, study: Study, shared: Mapping[str, Any], places: Mapping[str
 
 def _left(epochs: float, recipe: Recipe, cell: Cell) -> float:
     """What scoring or gradual pruning leaves of the budget for the retraining, or for each of several rounds of it."""
-    if recipe.prune.epochs > epochs:
-        raise UserError(
-            f"{cell.name} scores for {recipe.prune.epochs:g} epochs, the study has {epochs:g} in all", _HINT
-        )
-    return epochs - recipe.prune.epochs
+    scoring = recipe.prune.epochs / (recipe.prune.rounds if recipe.prune.schedule in _OF_ROUNDS else 1)
+    if scoring > epochs:
+        raise UserError(f"{cell.name} scores for {scoring:g} epochs, the study has {epochs:g} in all", _HINT)
+    return epochs - scoring
 
 
 def _check(values: Mapping[str, Any]) -> Study:
@@ -231,7 +236,9 @@ def _check(values: Mapping[str, Any]) -> Study:
         if len(set(values_of)) < len(values_of):
             raise UserError(f"{what} = {list(values_of)}: one of them stands there twice", "leave one of the two out")
     known = dict.fromkeys(study.methods)
-    for name in (*study.method, *(name for name in (study.ours, study.baseline) if name)):
+    named = [name for values in study.at.values() for name in values.get("method", {})]
+    named += [name for pair in study.compare for name in pair]
+    for name in (*study.method, *named, *(name for name in (study.ours, study.baseline) if name)):
         pick(known, name, "method of the study")
     _check_tables(study)
     return study
@@ -245,7 +252,9 @@ def _check_tables(study: Study) -> None:
     for text in study.at:
         pick({f"{sparsity:g}": sparsity for sparsity in study.sparsities}, text, "sparsity of the study")
     own = {f"method.{name}": values for name, values in study.method.items()}
-    own |= {f'at."{text}"': values for text, values in study.at.items()}
+    for text, values in study.at.items():
+        own[f'at."{text}"'] = {table: value for table, value in values.items() if table != "method"}
+        own |= {f'at."{text}".method.{name}': mine for name, mine in values.get("method", {}).items()}
     if study.epochs is not None:
         for name, values in {"set": study.set, **own}.items():
             if "epochs" in values.get("retrain", {}):

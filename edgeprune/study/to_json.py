@@ -115,10 +115,11 @@ def _line(method: str, rows: Sequence[Row]) -> Line:
 
 
 def _contrasts(study: Study, top1: Mapping[str, Mapping[int, float]]) -> list[Contrast]:
-    """`ours` minus every other method, then every other method minus `baseline`; no pair twice."""
+    """`ours` minus every other method, every other method minus `baseline`, then the pairs asked for; no pair twice."""
     pairs = [(study.ours, other) for other in study.methods if study.ours not in ("", other)]
     pairs += [(one, study.baseline) for one in study.methods if study.baseline not in ("", one) and one != study.ours]
-    return [Contrast(one, other, paired(top1[one], top1[other])) for one, other in pairs]
+    pairs += study.compare
+    return [Contrast(one, other, paired(top1[one], top1[other])) for one, other in dict.fromkeys(pairs)]
 
 
 def _range(values: Sequence[float]) -> tuple[float, float] | None:

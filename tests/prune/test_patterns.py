@@ -41,6 +41,20 @@ def test_n_of_m_is_the_best_of_all_choices_in_each_group_of_input_channels(
         assert [i for i in range(4) if mask[places[i]]] == list(best)
 
 
+@pytest.mark.parametrize(("n", "kept"), [(2, 192), (2, 150), (2, 96), (2, 0), (1, 150), (1, 48)])
+def test_a_growing_n_of_m_completes_the_groups_that_lose_least(n: int, kept: int) -> None:
+    """192 weights in 48 groups: as many groups follow the pattern as leave `kept` weights or just more."""
+    scores = torch.rand(6, 8, 2, 2, generator=torch.Generator().manual_seed(3))
+    mask = NOfM(n, 4).keep(scores, kept)
+    groups = [(k, c, i, j) for k, c, i, j in product(range(6), (0, 4), range(2), range(2))]
+    whole = {place: bool(mask[place[0], place[1] : place[1] + 4, place[2], place[3]].all()) for place in groups}
+    loss = {(k, c, i, j): sum(sorted(scores[k, c : c + 4, i, j].tolist())[: 4 - n]) for k, c, i, j in groups}
+    follow = min(48, (192 - kept) // (4 - n))
+    assert sum(not one for one in whole.values()) == follow
+    assert int(mask.sum()) == 192 - follow * (4 - n)
+    assert {place for place in groups if not whole[place]} == set(sorted(groups, key=loss.__getitem__)[:follow])
+
+
 @given(n=st.integers(0, 40), values=st.lists(st.integers(0, 3), min_size=40, max_size=40))
 @settings(max_examples=50, deadline=None)
 def test_unstructured_keeps_exactly_the_first_of_the_largest(n: int, values: list[int]) -> None:

@@ -164,6 +164,15 @@ def test_a_gradual_mask_follows_the_cubic_and_nothing_returns(criterion: str, da
     assert len(outcome.guide_loss) == 12
 
 
+def test_a_gradual_2_of_4_grows_and_ends_whole(data: Dataset, tmp_path: Path) -> None:
+    outcome, steps = spied(task(data, tmp_path, criterion="magnitude", epochs=4, pattern="2:4", sparsity=0.5))
+    counts = [zeros(alive) for alive in steps]
+    assert len(set(counts)) > 6
+    assert all(within(later, earlier) for earlier, later in pairwise(steps))
+    for mask in outcome.masks.values():
+        assert mask.movedim(1, -1).reshape(-1, 4).sum(dim=1).eq(2).all()
+
+
 def test_a_long_gradual_training_chooses_seldom(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeprune.prune.schedules.gradual._CHOICES", 3)
     outcome, steps = spied(task(data, tmp_path, criterion="magnitude", epochs=4))

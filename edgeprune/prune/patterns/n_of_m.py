@@ -39,11 +39,19 @@ class NOfM:
         return None
 
     def keep(self, scores: Tensor, count: int) -> Tensor:
-        """The `n` best of each group along dim 1 of `scores` (K, C, ...); `count` follows from the pattern."""
+        """The `n` best of each group along dim 1 of `scores` (K, C, ...).
+
+        While more than N/M are to be kept, groups are whole or follow the pattern, those that lose least first, so that
+        at least `count` weights stay.
+        """
         last = scores.movedim(1, -1)
         groups = last.reshape(-1, self.m)
-        best = groups.argsort(dim=1, descending=True, stable=True)[:, : self.n]
-        kept = torch.zeros_like(groups, dtype=torch.bool).scatter_(1, best, True)
+        order = groups.argsort(dim=1, descending=True, stable=True)
+        kept = torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order[:, : self.n], True)
+        whole = len(groups) - (scores.numel() - count) // (self.m - self.n)
+        if whole > 0:
+            lost = groups.gather(1, order[:, self.n :]).sum(dim=1)
+            kept[lost.argsort(descending=True, stable=True)[:whole]] = True
         return kept.view(last.shape).movedim(-1, 1)
 
 
