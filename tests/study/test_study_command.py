@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architecture_rules import ROOT
 from processes import call
 from safetensors.numpy import load_file
 from study_cells import STUDY, write_study
@@ -70,6 +71,23 @@ def run_of(folder: Path, cell: str) -> RunDir:
 
 
 # --- what a study comes to
+
+
+def test_a_part_of_the_digits_is_what_was_committed(tmp_path: Path) -> None:
+    """The same recipes, and about the same accuracies: another processor may round otherwise."""
+    cells = ("teacher_guided_gradual-0.98-s0", "staged_fisher-0.98-s0")
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    shutil.copy(ROOT / "studies" / "digits" / "study.toml", folder)
+    code, _, err = studied(folder, *(word for cell in cells for word in ("--only", cell)))
+    assert code == 0, err
+    found = results(folder)
+    assert sorted(found) == sorted(cells)
+    for name, result in found.items():
+        committed = json.loads((ROOT / "studies" / "digits" / "cells" / f"{name}.json").read_text())
+        assert result["recipe_sha256"] == committed["recipe_sha256"]
+        assert result["epochs_equivalent"] == committed["epochs_equivalent"]
+        assert result["test_top1"] == pytest.approx(committed["test_top1"], abs=8)
 
 
 def test_every_cell_has_a_result_and_the_report_their_means(whole: Path) -> None:
