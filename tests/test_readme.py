@@ -62,9 +62,10 @@ def test_a_results_file_says_where_its_numbers_come_from(path: Path) -> None:
 
 
 def written_by_hand(text: str) -> list[str]:
-    """The lines that are neither in a block of code nor in a table under a mark."""
+    """The lines that are neither in a block of code nor between marks, nor in a table under one."""
     for block in blocks(text):
         text = text.replace(block.text, "")
+    text = re.sub(r"(?ms)^<!-- generated: .*?^<!-- end -->", "", text)
     return re.sub(r"(?m)^<!-- results: \S+ -->\n+(?:\|.*\n?)*", "", text).splitlines()
 
 
