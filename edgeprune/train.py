@@ -6,13 +6,11 @@ dropout depend on (seed, epoch) alone. On a GPU the data stays resident and the 
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +21,9 @@ from edgeprune.optimise import Batches, backward, no_tick, set_rate, sgd, top1
 from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from edgeprune.prune.task import counting
-from edgeprune.reason import reason
 from edgeprune.recipe import Hardware, Training
+from edgeprune.resuming import Stateful, load_progress, save_progress
 from edgeprune.tables import LR_SCHEDULES
-from runtimes.errors import UserError
-from runtimes.files import write_bytes
 from runtimes.tables import pick, resolve
 
 Epoch = dict[str, float]  # a row of history.json
@@ -56,7 +52,10 @@ def train(
     if masks:
         masking.hold(optimizer, model, masks)
     schedule: learning_rate.Schedule = resolve(pick(LR_SCHEDULES, settings.lr_schedule, "learning-rate schedule"))
-    history, best = _resume(checkpoint, model, optimizer, lesson)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "lesson": lesson}
+    told = load_progress(checkpoint, parts)
+    history: list[Epoch] = told.get("history", [])
+    best: dict[str, Tensor] = told.get("best", {})
     masking.bake(model, masks or {})
     steps = round(settings.epochs * len(batches))
     epochs = math.ceil(steps / len(batches))
@@ -78,30 +77,8 @@ def train(
         history.append({**row, "lr": optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3)})
         if accuracy >= max(row["validation_top1"] for row in history):
             best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-        _save(checkpoint, model, optimizer, lesson, history, best)
+        save_progress(checkpoint, parts, history=history, best=best)
     if best:
         model.load_state_dict(best)
         masking.bake(model, masks or {})
     return history
-
-
-def _save(
-    path: Path, model: nn.Module, optimizer: Any, lesson: Lesson, history: list[Epoch], best: dict[str, Tensor]
-) -> None:
-    buffer = io.BytesIO()
-    learning = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "lesson": lesson.state_dict()}
-    torch.save({**learning, "history": history, "best": best}, buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def _resume(path: Path, model: nn.Module, optimizer: Any, lesson: Lesson) -> tuple[list[Epoch], dict[str, Tensor]]:
-    if not path.is_file():
-        return [], {}
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        lesson.load_state_dict(state["lesson"])
-        return list(state["history"]), dict(state["best"])
-    except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise UserError(f"{path} is damaged: {reason(error):.120}", "delete it: the step then starts over") from error

@@ -281,7 +281,7 @@ def damage(name: str, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["truncated", "empty", "text", "of another network", "no table", "model", "optimizer", "history", "best"],
+    ["truncated", "empty", "text", "of another network", "no table", "model", "optimizer", "lesson", "told"],
 )
 def test_a_damaged_checkpoint_is_told_with_its_name(name: str, data: Dataset, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"

@@ -211,6 +211,31 @@ def test_gradual_steps_are_those_of_sgd_under_the_growing_mask(data: Dataset, tm
         torch.testing.assert_close(given_.student.get_parameter(name), p)
 
 
+@pytest.mark.parametrize("kill_at", [1, 7, 11, 12])
+def test_a_killed_gradual_training_goes_on_and_ends_with_the_same_bits(
+    kill_at: int, data: Dataset, tmp_path: Path
+) -> None:
+    """Epochs of three steps, twelve in all, with dropout, momentum and averages that must all be where they were."""
+    settings = {"criterion": "weighted_ema_gradient", "epochs": 4, "sparsity": 0.8, "lr": 0.05}
+
+    def begun(folder: str) -> Task:
+        return task_of(toy(0, dropout=0.3), Prune(**settings), tmp_path / folder, data=data)
+
+    def kill(done: int, of: int, note: str) -> None:
+        if done == kill_at:
+            raise KeyboardInterrupt
+
+    whole, killed, resumed = begun("whole"), replace(begun("killed"), on_step=kill), begun("killed")
+    expected = gradual(whole)
+    with pytest.raises(KeyboardInterrupt):
+        gradual(killed)
+    outcome = gradual(resumed)
+    assert same(outcome.masks, expected.masks)
+    assert outcome.guide_loss == expected.guide_loss
+    assert same(weights_of(resumed.student), weights_of(whole.student))
+    assert outcome.earlier_images == 64 * 3 * ((kill_at - 1) // 3)
+
+
 def test_gradual_pruning_needs_steps(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prunes while it trains, but prune\.epochs = 0"):
         gradual(task(data, tmp_path, criterion="magnitude", epochs=0))

@@ -188,5 +188,5 @@ def test_a_state_comes_back_whole(data: Dataset, tmp_path: Path) -> None:
 
 def test_a_damaged_state_is_told(data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "state.checkpoint").write_bytes(b"not this")
-    with pytest.raises(UserError, match=r"state\.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"state\.checkpoint is damaged"):
         iterative(task(data, tmp_path))

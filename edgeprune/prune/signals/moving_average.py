@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,14 @@ class MovingAverage:
                 m.mul_(self.beta)
                 if w.grad is not None:
                     m.add_(STATISTICS[statistic](w.grad.to(m.dtype), w.detach()), alpha=1 - self.beta)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on averaging."""
+        return {"t": self.t, "m": dict(self._m)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.t, self._m = state["t"], dict(state["m"])
 
     def signals(self, layer: str, seed: int, *, start: Tensor, own: Mapping[str, Tensor]) -> Signals:
         """All signals of one layer: the corrected averages, and `own`, those that had a pass of their own.
