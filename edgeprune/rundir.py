@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -161,6 +162,7 @@ class RunDir:
                 self.outdate(later)
         told = {"step": step, "seconds": round(seconds, 3), "machine": dict(machine or {}), "outputs": digests}
         write_json(marker, told)
+        self._forget_progress(step)
 
     def accept(self, step: str) -> None:
         """Take the files of a finished step for finished as they are now; the steps after it are to be done again."""
@@ -169,8 +171,15 @@ class RunDir:
 
     def outdate(self, step: str) -> None:
         """Take back that a step is finished, and what it would resume from; its results stay until it is done again."""
-        for path in (self[step] / "completed.json", *self[step].rglob("*.checkpoint")):
-            path.unlink(missing_ok=True)
+        (self[step] / "completed.json").unlink(missing_ok=True)
+        self._forget_progress(step)
+
+    def _forget_progress(self, step: str) -> None:
+        """Clear away what the step would resume from, and the folder of a schedule's rounds."""
+        for path in self[step].rglob("*.checkpoint"):
+            path.unlink()
+        if (self[step] / "rounds").is_dir():
+            shutil.rmtree(self[step] / "rounds")
 
 
 def _provenance(recipe: Recipe, written: Path) -> dict[str, object]:

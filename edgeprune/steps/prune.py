@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -41,7 +40,6 @@ def prune(bench: Bench, tick: Tick) -> list[Path]:
     write_json(folder / "scoring.json", scoring)
     write_masks(folder / "masks.safetensors", outcome.masks)
     save_state(student, folder / "student.safetensors", {"role": "pruned"})
-    shutil.rmtree(folder / "rounds", ignore_errors=True)
     return [folder / name for name in ("scoring.json", "masks.safetensors", "student.safetensors")]
 
 

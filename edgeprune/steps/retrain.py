@@ -26,7 +26,6 @@ def retrain(bench: Bench, tick: Tick) -> list[Path]:
         history = _train(bench, student, folder / "student.checkpoint", tick)
     write_json(folder / "history.json", history)
     save_state(student, folder / "student.safetensors", {"role": "sparse"})
-    (folder / "student.checkpoint").unlink(missing_ok=True)
     return [folder / "history.json", folder / "student.safetensors"]
 
 

@@ -67,4 +67,3 @@ def _provide(bench: Bench, role: Role, path: Path, tick: Tick) -> None:
         )
     write_json(path.with_suffix(".history.json"), history)
     save_state(model, path.with_suffix(".safetensors"), {"role": path.name})
-    checkpoint.unlink(missing_ok=True)
