@@ -177,7 +177,7 @@ def test_prospr_is_the_slope_of_the_loss_after_training_the_masked_weights() -> 
     This is EPSD's saliency, too, whose guide is a plain loss here. The toy has batch norm and learns meanwhile.
     """
     model, batches, lr = toy(0), random_batches(3), 0.1
-    settings = Prune(criterion="prospr", guide=LABELS_ONLY, lr=lr, beta=0.0, warmup=0.0)
+    settings = Prune(criterion="prospr", guide=LABELS_ONLY, lr=lr, beta=0.0)
     shared = Hardware(momentum=0.0, weight_decay=5e-4)
     signals, _ = gather(
         task_of(model, settings, Path(), batches=batches, shared=shared), criterion("prospr"), None, 0, 1

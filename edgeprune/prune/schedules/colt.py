@@ -117,7 +117,8 @@ def _agree(task: Task, scores: Sequence[Scores], state: State) -> tuple[Masks, l
     masks = {name: torch.stack([mask[name] for mask, _ in chosen]).all(dim=0) for name in task.chosen}
     total = sum(mask.numel() for mask in masks.values())
     zeros = total - sum(int(mask.sum()) for mask in masks.values())
-    if zeros == round(planned * total):  # all chose the same: the lottery ticket, to the last bit
+    if all(torch.equal(mask[name], masks[name]) for mask, _ in chosen for name in masks):
+        # All chose the same: the lottery ticket, to the last bit.
         return masks, [warning for _, warned in chosen for warning in warned], ahead
     # As many as they have in common, but in the last round as many as the sparsity leaves. Those are the same weights
     # where one ranking decides; an allocation or a pattern with rules of its own must be asked once more.
