@@ -200,5 +200,5 @@ def test_published_checkpoints_score_as_published(name: str, correct: int) -> No
     load_checkpoint(model, path, what=name)
     batches = Batches(data.test, data.preprocess, batch_size=500, device="cpu")
     with torch.no_grad():
-        hits = [(model.eval()(images).argmax(1) == labels).sum().item() for images, labels in batches.epoch(0)]
+        hits = [(model.eval()(b.images).argmax(1) == b.labels).sum().item() for b in batches.epoch(0)]
     assert sum(hits) == correct
