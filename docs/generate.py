@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.methods import ALIASES, METHODS
-from edgeprune.recipe import Part, Recipe, shipped
+from edgeprune.recipe import Part, Recipe, flat, shipped
 from edgeprune.tables import TABLES
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_text
@@ -160,8 +160,8 @@ def methods() -> str:
 
 def _told(prescribed: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a method prescribes against the recipe's defaults."""
-    defaults = dict(_flat(Recipe().model_dump()))
-    return ((k, v) for k, v in _flat(prescribed) if k != "summary" and defaults.get(k) != v)
+    defaults = flat(Recipe().model_dump())
+    return ((k, v) for k, v in flat(prescribed).items() if k != "summary" and defaults.get(k) != v)
 
 
 def rows(table: str) -> str:
@@ -256,14 +256,6 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
 
 def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if value is not None else "not set"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _prose(kind: type) -> str:

@@ -29,9 +29,11 @@ class Batches(Protocol):
         ...
 
 
-def leading(batches: Batches, count: int) -> Iterator[Batch]:
-    """The first `count` batches of epochs 0, 1, 2, ..."""
-    return islice((batch for number in counting() for batch in batches.epoch(number)), count)
+def leading(batches: Batches, count: int, *, begun: int = 0) -> Iterator[Batch]:
+    """`count` batches of epochs 0, 1, 2, ... after the first `begun`; whole epochs before them are not prepared."""
+    first, skipped = divmod(begun, len(batches))
+    endless = (batch for number in counting(first) for batch in batches.epoch(number))
+    return islice(endless, skipped, skipped + count)
 
 
 def no_tick(done: int, total: int, note: str) -> None:

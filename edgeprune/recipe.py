@@ -273,7 +273,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(one: Recipe, other: Recipe, ignore: frozenset[str] = frozenset()) -> dict[str, str]:
     """Each key in which two recipes differ -> `key: value there, value here`."""
-    left, right = _flat(one.model_dump(), ""), _flat(other.model_dump(), "")
+    left, right = flat(one.model_dump()), flat(other.model_dump())
     return {
         key: f"{key}: {left[key]!r} there, {right[key]!r} here"
         for key in left
@@ -361,11 +361,12 @@ def _fields(where: list[str]) -> list[str]:
     return list(type(part).model_fields)
 
 
-def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value in tables within tables, by its dotted key."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def _table(values: Mapping[str, Any], prefix: str) -> list[str]:

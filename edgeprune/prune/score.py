@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count as counting_from
-from itertools import islice
 
 import torch
 from torch import Tensor
 
 from edgeprune.data.batches import Batch
 from edgeprune.distill import Lesson, lesson_of
-from edgeprune.optimise import backward, sgd
+from edgeprune.optimise import backward, leading, sgd
 from edgeprune.prune import masks as masking
 from edgeprune.prune.allocate import Allocation, uniform, would_collapse
 from edgeprune.prune.schedules import Outcome
@@ -97,7 +95,9 @@ def gather(
         for loss in _fine_tune(task, lesson, keep, stage * steps, steps, steps * stages):
             average.update(w, statistics)
             losses.append(loss)
-    return signals_of(task, criterion, average, start, _batches(task, stage * steps, max(1, steps)), lesson), losses
+    return signals_of(
+        task, criterion, average, start, leading(task.batches, max(1, steps), begun=stage * steps), lesson
+    ), losses
 
 
 def signals_of(
@@ -125,19 +125,12 @@ def _fine_tune(
     optimizer = sgd(task.student, settings.lr, task.recipe.train.model_copy(update={"weight_decay": 0.0}))
     if keep is not None:
         masking.hold(optimizer, task.student, keep)
-    for step, batch in enumerate(_batches(task, begun, steps), start=begun):
+    for step, batch in enumerate(leading(task.batches, steps, begun=begun), start=begun):
         optimizer.zero_grad(set_to_none=True)
         loss = backward(task.student, lesson, batch, step / total)
         yield loss
         optimizer.step()
         task.on_step(step + 1, total, f"guide loss {loss:.3f}")
-
-
-def _batches(task: Task, begun: int, count: int) -> Iterator[Batch]:
-    """`count` batches from number `begun` of those of epochs 0, 1, 2, ...; earlier epochs are not prepared."""
-    first, skipped = divmod(begun, len(task.batches))
-    endless = (batch for number in counting_from(first) for batch in task.batches.epoch(number))
-    return islice(endless, skipped, skipped + count)
 
 
 def _steps(task: Task, criterion: Criterion, stages: int) -> int:

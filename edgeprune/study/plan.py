@@ -23,6 +23,7 @@ from edgeprune.recipe import (
     Recipe,
     Retrain,
     complete,
+    flat,
     merge,
     stated_in,
 )
@@ -142,7 +143,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
     A checkpoint is told by its file's name alone.
     """
-    values = dict(flat(json.loads(recipe.model_dump_json())))
+    values = flat(json.loads(recipe.model_dump_json()))
     seen = {key: value for key, value in values.items() if key not in PLACES and key.partition(".")[0] not in _UNSEEN}
     return {key: Path(value).name if key.endswith(".checkpoint") else value for key, value in seen.items()}
 
@@ -154,15 +155,6 @@ def fingerprint(recipe: Recipe) -> str:
 
 def _hash(told: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything in tables within tables."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _find(where: str) -> Path:
@@ -245,7 +237,7 @@ def _check(values: Mapping[str, Any]) -> Study:
 
 
 def _check_tables(study: Study) -> None:
-    given = dict(flat(study.set))
+    given = flat(study.set)
     for key in _AXES:
         if key in given:
             raise UserError(f"set.{key}: that is what the cells differ in", "use methods, sparsities and seeds")

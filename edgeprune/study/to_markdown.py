@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeprune.recipe import flat
 from edgeprune.report.wording import MINUS, NONE, plural
-from edgeprune.study.plan import Plan, Published, flat
+from edgeprune.study.plan import Plan, Published
 from edgeprune.study.results import Finished, Row
 from edgeprune.study.summary import Spread
 from edgeprune.study.to_json import Contrast, Line, Table, differing_starts, finished, shared_top1, tables
@@ -154,7 +155,7 @@ def _budget(plan: Plan) -> str:
 
 
 def _stated(values: Mapping[str, Any]) -> list[str]:
-    return [f"`{key} = {json.dumps(value, ensure_ascii=False)}`" for key, value in flat(values)]
+    return [f"`{key} = {json.dumps(value, ensure_ascii=False)}`" for key, value in flat(values).items()]
 
 
 def _machines(results: Sequence[Finished]) -> str:
