@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeprune.listing import TITLES, facts
 from edgeprune.methods import ALIASES, METHODS
 from edgeprune.recipe import Part, Recipe, flat, shipped
 from edgeprune.tables import TABLES
+from export.targets import TARGETS
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_text
 from runtimes.tables import pick, resolve
@@ -220,6 +222,31 @@ def recipes() -> str:
     return "\n".join(f"- `{name}`: {first.removeprefix('#').strip()}" for name, first in firsts.items())
 
 
+def targets() -> str:
+    """The catalogue: a table of what devices are, then each with its power modes and the sources of its numbers."""
+    columns = ["runtime", "tensorrt", "compute_capability", "sparse_tensor_cores", "precisions", "writes"]
+    columns += ["memory_gb", "bandwidth_gbs", "prunes"]
+    titles = ["", *(TITLES.get(field, field) for field in columns)]
+    known = {name: facts(target) for name, target in TARGETS.items()}
+    lines = [[f"`{name}`", *(told.get(field, "") for field in columns)] for name, told in known.items()]
+    sections = []
+    for name, target in TARGETS.items():
+        told = [f"- {TITLES.get(field, field)}: {said}." for field, said in target.sources.items()]
+        if target.alias_of:
+            told = [f"Another name of `{target.alias_of}`."]
+        modes = f"Power modes: {known[name]['power_modes']}.\n\n" if target.power_modes else ""
+        sections.append(f"### `{name}`\n\n{target.device}: {target.note}.\n\n{modes}" + "\n".join(told) + "\n")
+    return "\n".join([grid(titles, lines), *sections])
+
+
+def plan(asked: str) -> str:
+    """What `edgeprune plan MODEL --target TARGET` prints; `asked` is MODEL@TARGET."""
+    from edgeprune.planning import plan_for, written
+
+    model, _, target = asked.partition("@")
+    return f"```text\n{written(plan_for(model, target), None, as_json=False)}\n```\n"
+
+
 def _parts(part: Part, name: str) -> Iterator[tuple[str, Part]]:
     yield name, part
     for field in type(part).model_fields:
@@ -341,11 +368,13 @@ def _trimmed(page: str) -> str:
 
 GENERATORS: dict[str, Callable[..., str]] = {
     "methods": methods,
+    "plan": plan,
     "recipe-keys": recipe_keys,
     "recipes": recipes,
     "record": record,
     "rows": rows,
     "study": study,
+    "targets": targets,
     "verbs": verbs,
 }
 

@@ -32,7 +32,7 @@ from runtimes.tables import pick, resolve
 Role = Literal["teacher", "student"]
 
 # Each source of chance has a seed of its own, so that one more draw in one place moves nothing in another.
-_STREAMS = {"teacher": 1, "student": 2, "prune": 3, "retrain": 4}
+_STREAMS = {"teacher": 1, "student": 2, "prune": 3, "retrain": 4, "export": 5}
 
 
 @dataclass(frozen=True)

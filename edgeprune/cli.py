@@ -40,6 +40,9 @@ Checkpoint = Annotated[str | None, typer.Option(help="The network's weights: sta
 TeacherModel = Annotated[str | None, typer.Option(help="The teacher's network.  [default: the dense student]")]
 TeacherCheckpoint = Annotated[str | None, typer.Option(help="The teacher's weights.")]
 Target = Annotated[str | None, typer.Option(help="What the files are for: edgeprune list targets.")]
+Precision = Annotated[
+    str | None, typer.Option(help="The lowest precision to write: fp32, fp16 or int8.  [default: the target's]")
+]
 
 
 @app.command()
@@ -125,9 +128,46 @@ def retrain(
 
 
 @app.command()
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="An ONNX file, a run folder, a network's name, or your own as package.module:factory."
+        ),
+    ],
+    target: Annotated[str, typer.Option(help="Where it is to run: edgeprune list targets.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    tensorrt: Annotated[
+        str | None, typer.Option(help="The release of TensorRT there, e.g. 10.3.  [default: the target's newest]")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels.  [default: the network's usual]", min=1)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the JSON object to this file.")] = None,
+) -> None:
+    """Say layer by layer what pruning can be worth on a target.
+
+    Before any training, and without a GPU: shapes, written rules and arithmetic. Nothing is measured.
+    """
+    from edgeprune.planning import plan_for, written
+
+    planned = plan_for(model, target, tensorrt=tensorrt, image_size=image_size)
+    print(written(planned, out, as_json=as_json))
+
+
+@app.command()
 def export(
-    recipe: RecipeOrRun = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE|RUN|FILE.onnx", help="A recipe, a run folder, or with --check an ONNX file to look at."
+        ),
+    ] = None,
     target: Target = None,
+    precision: Precision = None,
+    check: Annotated[bool, typer.Option("--check", help="Have TensorRT's own parser and builder take each file.")] = (
+        False
+    ),
     out: Out = None,
     settings: Settings = [],  # noqa: B006
     data: DataName = None,
@@ -138,16 +178,22 @@ def export(
 ) -> None:
     """Write verified ONNX files for a target (3-export).
 
-    Another target than the recipe's gets a folder of its own. A checkpoint is exported as it is, zeros and all.
+    Another target than the recipe's gets a folder of its own. A checkpoint is exported as it is, zeros and all. The
+    last line says what builds and measures it on the device.
     """
-    given = _given(locals())
-    if recipe is None or not Path(recipe, "recipe.toml").is_file():
-        _work(recipe, given, settings, out, until="export", holds="sparse")
-        return
-    from edgeprune.verbs import export_run
+    given = {key: value for key, value in _given(locals()).items() if key != "check"}
+    from edgeprune.delivery import accepted, deliver, examine
 
-    for path in export_run(Path(recipe), target, _progress()):
-        print(path)
+    if recipe is not None and recipe.endswith(".onnx"):
+        print("\n".join(examine(Path(recipe), target, check=check)))
+        return
+    delivered = deliver(recipe, given, settings, out, _progress())
+    for warning in delivered.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print("\n".join(map(str, delivered.files)))
+    for line in accepted(delivered.files) if check else ():
+        print(line)
+    print(f"on the device, in a copy of {delivered.bundle}: {delivered.command}")
 
 
 @app.command()

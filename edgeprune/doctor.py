@@ -28,6 +28,7 @@ _NEEDED = (
     "jinja2",
     "matplotlib",
 )
+_NEEDED_RUNTIMES = ("null", "ort")  # what verifies an export and calibrates a measurement; others belong to devices
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _runtimes() -> Iterator[Finding]:
             told = why or f"version {runtime.version()}"
         except Exception as error:  # its library is there and cannot be loaded
             why = told = f"{type(error).__name__}: {reason(error)}"
-        yield Finding(f"runtime {name}", why is None, told)
+        yield Finding(f"runtime {name}", why is None, told, needed=name in _NEEDED_RUNTIMES)
 
 
 def _gpu() -> Finding:

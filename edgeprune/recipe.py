@@ -146,7 +146,8 @@ class Retrain(Training):
 class Export(Part):
     """`[export]`: for which target the files are written."""
 
-    target: str = "local"  # decides opset, IR version and the note in the report
+    target: str = "local"  # decides opset, IR version, precisions and the note in the report
+    precision: Literal["", "fp32", "fp16", "int8"] = ""  # the lowest that is written; empty: what the target gains from
 
 
 class Measure(Part):

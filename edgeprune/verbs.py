@@ -8,11 +8,10 @@ from typing import Any
 
 from devices import DEVICES
 from edgeprune.data import DATASETS
-from edgeprune.pipeline import perform, run, workbench
+from edgeprune.pipeline import run, workbench
 from edgeprune.progress import Progress
 from edgeprune.recipe import Recipe, complete, load, merge, shipped
 from edgeprune.rundir import RunDir
-from export.targets import TARGETS
 from runtimes.errors import UserError
 from runtimes.files import read_json
 from runtimes.tables import pick
@@ -30,6 +29,7 @@ _KEYS = {
     "teacher_model": "teacher.model",
     "teacher_checkpoint": "teacher.checkpoint",
     "target": "export.target",
+    "precision": "export.precision",
     "holds": "student.holds",
 }
 
@@ -88,21 +88,6 @@ def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> lis
     files = [str(path) for path in sorted(written.iterdir()) if path.suffix in shown or path.name == "bundle"]
     report = written / "report.json"
     return [str(read_json(report)["headline"]), *files] if report.is_file() else files
-
-
-def export_run(folder: Path, target: str | None, progress: Progress) -> list[Path]:
-    """Export a run anew: for its own target in place, for another one into `3-export/<target>`."""
-    rundir = opened(folder)
-    recipe = rundir.recipe()
-    run(recipe, folder, progress, until="retrain")
-    chosen = pick(TARGETS, target or recipe.export.target, "target")
-    with rundir.locked(), progress.step(f"export for {chosen.name}", 1, 1) as shown:
-        if chosen.name == recipe.export.target:
-            perform("export", workbench(recipe, rundir), shown.tick)
-            return sorted(rundir["export"].glob("*.onnx"))
-        from edgeprune.steps.export import export_for
-
-        return export_for(workbench(recipe, rundir), chosen, rundir["export"] / chosen.name, shown.tick)
 
 
 def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], progress: Progress) -> list[Path]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from runtimes.errors import UserError
+
+Array = NDArray[Any]
 
 KINDS = {"Conv": "conv", "Gemm": "linear", "MatMul": "linear"}
 """Operators whose second input is a layer's weight."""
@@ -26,7 +29,14 @@ class Layer:
     """The torch module's name, `layer1.0.conv1`: the initializer's name without its `.weight`."""
     node: NodeProto
     weight: NDArray[np.float32]
-    """In torch's layout whatever the file's: (out, in / groups, *kernel) or (out, in)."""
+    """What the node multiplies by, in torch's layout whatever the file's: (out, in / groups, *kernel) or (out, in)."""
+    initializer: str
+    """The constant that the weight is stored as; in every precision it has the torch parameter's name."""
+
+    @property
+    def reduced_axis(self) -> int:
+        """The axis of `weight` that is summed over: the input channels of a convolution, the inputs of a product."""
+        return 1 if self.node.op_type == "Conv" else self.weight.ndim - 1
 
 
 def read(path: Path) -> ModelProto:
@@ -90,6 +100,14 @@ def remove(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
     graph.node.extend(kept)
 
 
+def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Give the graph these nodes, its own among them, in this order; what was noted about values is dropped."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # its own die with the old list
+    del graph.node[:]
+    graph.node.extend(copies)
+    del graph.value_info[:]
+
+
 def attribute(node: NodeProto, name: str, default: float) -> float:
     """The number a node holds as attribute `name`, or `default`."""
     return next((float(helper.get_attribute_value(held)) for held in node.attribute if held.name == name), default)
@@ -108,13 +126,86 @@ def ancestors(name: str, made_by: dict[str, NodeProto]) -> Iterator[NodeProto]:
 
 
 def layers(graph: GraphProto) -> list[Layer]:
-    """The convolutions and linear layers with a constant weight, in graph order, one for each use."""
-    constants = initializers(graph)
-    return [
-        Layer(layer_name(node.input[1]), node, _in_torch_layout(node, numpy_helper.to_array(constants[node.input[1]])))
-        for node in graph.node
-        if node.op_type in KINDS and node.input[1] in constants
-    ]
+    """The convolutions and linear layers with a constant weight, in graph order, one for each use.
+
+    A weight is constant too where a Transpose, a Cast, an Identity, a QuantizeLinear or a DequantizeLinear stands
+    between it and the layer: `weight` is what arrives there.
+    """
+    constants, made_by = initializers(graph), producers(graph)
+    found = []
+    for node in graph.node:
+        if node.op_type in KINDS and (stored := _stored_as(node.input[1], constants, made_by)) is not None:
+            weight = np.asarray(_arriving(node.input[1], constants, made_by), dtype=np.float32)
+            found.append(Layer(layer_name(stored), node, _in_torch_layout(node, weight), stored))
+    return found
+
+
+def _stored_as(name: str, constants: dict[str, TensorProto], made_by: dict[str, NodeProto]) -> str | None:
+    """The initializer that `name` is but another form of; None where it is computed in any other way."""
+    while name not in constants:
+        node = made_by.get(name)
+        if (
+            node is None
+            or node.op_type not in _FORMS
+            or any(other and other not in constants for other in node.input[1:])
+        ):
+            return None
+        name = node.input[0]
+    return name
+
+
+def _arriving(name: str, constants: dict[str, TensorProto], made_by: dict[str, NodeProto]) -> Array:
+    """The value of `name`, which `_stored_as` knows."""
+    if name in constants:
+        return numpy_helper.to_array(constants[name])
+    node = made_by[name]
+    before = _arriving(node.input[0], constants, made_by)
+    return _FORMS[node.op_type](
+        node, before, [numpy_helper.to_array(constants[other]) for other in node.input[1:] if other]
+    )
+
+
+def _transposed(node: NodeProto, value: Array, _: list[Array]) -> Array:
+    order = next((list(held.ints) for held in node.attribute if held.name == "perm"), None)
+    return np.transpose(value, order)
+
+
+def _cast(node: NodeProto, value: Array, _: list[Array]) -> Array:
+    cast: Array = value.astype(helper.tensor_dtype_to_np_dtype(int(attribute(node, "to", TensorProto.FLOAT))))
+    return cast
+
+
+def _quantized(node: NodeProto, value: Array, steps: list[Array]) -> Array:
+    """round(value / scale) + zero point, cut off at the ends of the zero point's type."""
+    scale, zero = _along(node, value, steps)
+    kind = np.iinfo(steps[1].dtype if len(steps) > 1 else np.uint8)
+    rounded: Array = np.rint(value.astype(np.float32) / scale) + zero
+    return np.clip(rounded, kind.min, kind.max)
+
+
+def _dequantized(node: NodeProto, value: Array, steps: list[Array]) -> Array:
+    """(value - zero point) scale: exactly zero where the stored value is the zero point."""
+    scale, zero = _along(node, value, steps)
+    return (value.astype(np.float32) - zero) * scale
+
+
+def _along(node: NodeProto, value: Array, steps: list[Array]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scale and zero point, one for the tensor or one for each index of the node's axis, ready to be broadcast."""
+    shape = [1] * value.ndim
+    if steps[0].size > 1:
+        shape[int(attribute(node, "axis", 1))] = -1
+    zero = steps[1] if len(steps) > 1 else np.zeros_like(steps[0])
+    return steps[0].astype(np.float32).reshape(shape), zero.astype(np.float32).reshape(shape)
+
+
+_FORMS: dict[str, Callable[[NodeProto, Array, list[Array]], Array]] = {
+    "Identity": lambda node, value, steps: value,
+    "Transpose": _transposed,
+    "Cast": _cast,
+    "QuantizeLinear": _quantized,
+    "DequantizeLinear": _dequantized,
+}
+"""Operators that hand a weight on in another form; what else they read is constant."""
 
 
 def _in_torch_layout(node: NodeProto, weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,6 +23,14 @@ def infer_shapes(model: ModelProto, *, batch: int | None = None) -> dict[str, Sh
     return {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
 
 
+def float_values(model: ModelProto) -> set[str]:
+    """Names of all values that are float32: inputs, constants, and what is computed from them."""
+    inferred = onnx.shape_inference.infer_shapes(_without_weights(model, None), data_prop=True).graph
+    computed = (*inferred.value_info, *inferred.input, *inferred.output)
+    found = {value.name for value in computed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return found | {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
 def known_sizes(model: ModelProto) -> bool:
     """Replace Shape and Gather-of-Shape nodes by constants where the sizes they ask for are known; True: some were."""
     graph = model.graph

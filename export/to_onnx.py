@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-import logging
-import os
-import re
-import sys
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from export import graph as graphs
-from export.adaptive_pool import separate_pools
 from export.simplify import simplify
 from export.targets import Target
+from export.trace import BATCH, INPUT, OUTPUT, traced
 from runtimes import files
 from runtimes.errors import UserError
 
-INPUT, OUTPUT, BATCH = "input", "logits", "batch"
 _TRACED_BATCH = 2
 
 
@@ -57,7 +49,7 @@ def to_onnx(
     """
     plain = plain_copy(module)
     classes = _classes(plain, input_shape)
-    model = _traced(plain, input_shape, target)
+    model = traced(plain, torch.zeros(_TRACED_BATCH, *input_shape), target.opset)
     simplify(model)
     _describe(model, input_shape, classes)
     _stamp(model, target, metadata)
@@ -116,85 +108,6 @@ def _classes(plain: nn.Module, input_shape: tuple[int, int, int]) -> int:
             "edgeprune exports image classifiers",
         )
     return int(logits.shape[1])
-
-
-def _traced(plain: nn.Module, input_shape: tuple[int, int, int], target: Target) -> ModelProto:
-    """The graph as torch's TorchScript exporter gives it.
-
-    That exporter, because the other one converts to a higher opset than asked for without a word, splits the weights
-    off and notes absolute paths. `PRESERVE` keeps batch normalization unfolded and initializers under their names.
-    """
-    try:
-        with _silence(), _plain_attention(), tempfile.TemporaryDirectory() as folder:
-            traced = Path(folder) / "traced.onnx"
-            torch.onnx.export(
-                separate_pools(plain),
-                (torch.zeros(_TRACED_BATCH, *input_shape),),
-                traced,
-                dynamo=False,
-                opset_version=target.opset,
-                training=torch.onnx.TrainingMode.PRESERVE,
-                do_constant_folding=False,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
-            )
-            return onnx.load_model(traced)
-    except OSError as error:
-        reason = f"no room for a temporary file in {tempfile.gettempdir()}: {error.strerror}"
-        raise UserError(reason, "free some space there, or set TMPDIR to another folder") from error
-    except Exception as error:  # whatever an operator's translation raises: it is about the user's module
-        raise _cannot_export(plain, target, error) from error
-
-
-def _cannot_export(plain: nn.Module, target: Target, error: Exception) -> UserError:
-    operator = re.search(r"'?\b((?:aten|prim|torchvision|quantized)::\w+)", str(error))
-    cause = f"no ONNX for the operator {operator.group(1)}" if operator else graphs.first_line(error)
-    return UserError(
-        f"torch cannot export {type(plain).__name__} at opset {target.opset}: {cause}",
-        "replace that part of the module by operators ONNX has; see torch.onnx's list of supported operators",
-    )
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's remarks, which are for torch's developers, from the user's terminal."""
-    disabled = logging.root.manager.disable
-    with warnings.catch_warnings(), _nowhere(1), _nowhere(2):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)
-
-
-@contextlib.contextmanager
-def _nowhere(descriptor: int) -> Iterator[None]:
-    """Discard what is written to a file descriptor: the exporter's C++ part prints whole graphs when it fails."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    kept = os.dup(descriptor)
-    try:
-        with Path(os.devnull).open("wb") as sink:
-            os.dup2(sink.fileno(), descriptor)
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os.dup2(kept, descriptor)
-        os.close(kept)
-
-
-@contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Have torch compute attention by its parts: its fused fast path has no ONNX."""
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
 
 
 def _describe(model: ModelProto, input_shape: tuple[int, int, int], classes: int) -> None:

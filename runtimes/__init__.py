@@ -6,4 +6,5 @@ Runs on the device's own Python (3.8 or newer) with numpy and one runtime. Nothi
 RUNTIMES = {
     "null": "runtimes.null",  # answers nothing: what it measures is the harness
     "ort": "runtimes.ort",  # ONNX Runtime, CPU
+    "trt": "runtimes.trt",  # TensorRT: engines are built on the device that runs them
 }

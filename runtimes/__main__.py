@@ -1,4 +1,4 @@
-"""`python3 -m runtimes measure BUNDLE` and `python3 -m runtimes probe`: all that ever happens on a device.
+"""`python3 -m runtimes measure BUNDLE`, `trtexec BUNDLE` and `probe`: all that ever happens on a device.
 
 The last line of standard output is JSON; standard error is for people. Exit code 2 is something the user can put
 right, told in two lines.
@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
@@ -29,7 +29,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _check_numpy()
-        print(json.dumps(_measure(arguments) if arguments.command == "measure" else _probe()))
+        print(json.dumps(_COMMANDS[arguments.command](arguments)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--timeout", type=float, metavar="S", help="seconds of silence after which an engine hangs")
     measure.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="handed to the runtime")
     measure.add_argument("--no-accuracy", action="store_true", help="time only: do not write what the networks answer")
+    trtexec = commands.add_parser("trtexec", help="build and time the networks of a bundle with NVIDIA's trtexec")
+    trtexec.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder with manifest.json")
+    trtexec.add_argument("--network", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
+    trtexec.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: results in the bundle)")
+    trtexec.add_argument("--batch", type=int, metavar="N", help="default: the bundle's workload")
+    trtexec.add_argument("--duration", type=float, default=10.0, metavar="S", help="seconds of timing (default: 10)")
     commands.add_parser("probe", help="say what this machine is and which runtimes it has")
     return parser
 
@@ -74,6 +80,16 @@ def _measure(arguments: argparse.Namespace) -> Dict[str, Any]:
     measured = measure(bundle, out, arguments.runtime, arguments.network, workload, _say)
     outputs = [measurement.outputs["file"] for measurement in measured.values() if measurement.outputs]
     return {"measurements": list(measured), "outputs": outputs, "out": str(out), "bundle": bundle.id}
+
+
+def _trtexec(arguments: argparse.Namespace) -> Dict[str, Any]:
+    from runtimes.bundle import read_bundle
+    from runtimes.trtexec import time_with_trtexec
+
+    bundle = read_bundle(arguments.bundle)
+    out = arguments.out or bundle.root / "results"
+    timed = time_with_trtexec(bundle, out, arguments.network, arguments.batch, arguments.duration, _say)
+    return {"trtexec": list(timed), "out": str(out), "bundle": bundle.id}
 
 
 def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
@@ -94,7 +110,7 @@ def _option(text: str) -> List[str]:
     return [name, value]
 
 
-def _probe() -> Dict[str, Any]:
+def _probe(arguments: argparse.Namespace) -> Dict[str, Any]:
     from runtimes import sampler
 
     runtimes = {}
@@ -116,6 +132,12 @@ def _check_numpy() -> None:
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
+
+_COMMANDS: Dict[str, Callable[[argparse.Namespace], Dict[str, Any]]] = {
+    "measure": _measure,
+    "trtexec": _trtexec,
+    "probe": _probe,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

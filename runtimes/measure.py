@@ -26,6 +26,7 @@ from runtimes.tables import pick
 _Entry = TypeVar("_Entry")
 _NO_POWER = "no power rail is read here"
 _NO_SCORE = "the host scores the logits: the labels stay there"
+ENGINES = "engines"  # folder in the bundle for what a runtime compiles
 _MIB = float(1 << 20)
 
 
@@ -44,8 +45,11 @@ class Trial:
     runtime: str
     process: EngineProcess
     version: str = ""
+    compiles: bool = False  # whether its runtime makes an engine file first
     loaded: Dict[str, Any] = field(default_factory=dict)
+    engine: Any = None  # the sidecar of a compiled engine
     rounds: List[List[int]] = field(default_factory=list)
+    gpu_rounds: List[List[int]] = field(default_factory=list)
     readings: List[RoundReading] = field(default_factory=list)
     peak_rss: Any = None  # bytes, after the last timed round
     outputs: Dict[str, Any] = field(default_factory=dict)
@@ -102,7 +106,9 @@ def measure(
     verify(bundle)
     before = sampler.changing()
     with _trials(bundle, names, chosen, workload) as trials:
-        progress = Progress(len(trials) * (workload.rounds + 1 + workload.accuracy), say)
+        compiled = sum(trial.compiles for trial in trials)
+        progress = Progress(len(trials) * (workload.rounds + 1 + workload.accuracy) + compiled, say)
+        _compile(trials, progress)
         _load(trials, progress)
         _time_in_turns(trials, workload.rounds, progress)
         facts = sampler.facts(before)
@@ -130,7 +136,8 @@ def _trials(
                 process = stack.enter_context(EngineProcess(network.name, runtime, job))
                 trials.append(Trial(network, runtime, process))
         for trial in trials:
-            trial.version = str(trial.process.answer("start")["runtime_version"])
+            started = trial.process.answer("start")
+            trial.version, trial.compiles = str(started["runtime_version"]), started["compiles"]
         yield trials
 
 
@@ -138,10 +145,19 @@ def _job(bundle: Bundle, runtime: str, network: Network, workload: Workload) -> 
     return {
         "runtime": runtime,
         "file": str(bundle.root / network.file),
+        "precision": network.precision,
+        "engines": str(bundle.root / ENGINES),
         "images": [str(path) for path in bundle.image_files],
         "preprocess": dict(bundle.preprocess),
         "workload": workload.to_json(),
     }
+
+
+def _compile(trials: Sequence[Trial], progress: Progress) -> None:
+    """One after the other, before any is loaded: a builder times its candidates, and it needs the memory."""
+    for trial in (trial for trial in trials if trial.compiles):
+        trial.engine = trial.process.ask("compile")["engine"]
+        progress.step("{} compile".format(trial.process.name))
 
 
 def _load(trials: Sequence[Trial], progress: Progress) -> None:
@@ -157,6 +173,7 @@ def _time_in_turns(trials: Sequence[Trial], rounds: int, progress: Progress) -> 
             reply = trial.process.ask("round")
             after = sampler.sample()
             trial.rounds.append(reply["latency_ns"])
+            trial.gpu_rounds += [reply["gpu_ns"]] if reply["gpu_ns"] else []
             trial.readings.append(read_round(before, after, reply["cpu_s"]))
             trial.peak_rss = reply["peak_rss"]
             progress.step("{} round {}".format(trial.process.name, number + 1))
@@ -207,6 +224,10 @@ def _measurement(
         harness_overhead_ns=trial.loaded["harness_overhead_ns"],
         warnings=doubts(_evidence(trial, workload, facts)),
         outputs={key: value for key, value in trial.outputs.items() if key != "non_finite"} or None,
+        gpu_ns=trial.gpu_rounds or None,
+        gpu_ms=summary_ms(trial.gpu_rounds) if trial.gpu_rounds else None,
+        receipt=trial.loaded["receipt"],
+        engine=trial.engine,
         network_sha256=trial.network.sha256,
         bundle=bundle.id,
         argv=[os.path.basename(sys.executable), "-m", "runtimes", *sys.argv[1:]],

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Mapping, Optional, Union
+from typing import Any, List, Mapping, Optional, Union
 
 import numpy as np
 
@@ -16,6 +16,8 @@ class Idle:
 
     engine_bytes: Optional[int] = None
     context_bytes: Optional[int] = None
+    gpu_ns: Optional[List[int]] = None
+    receipt: Optional[Mapping[str, Any]] = None
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """An answer without classes."""

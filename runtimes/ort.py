@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 import numpy as np
 
@@ -14,6 +14,8 @@ class OrtEngine:
 
     engine_bytes: Optional[int] = None  # ONNX Runtime does not say
     context_bytes: Optional[int] = None
+    gpu_ns: Optional[List[int]] = None
+    receipt: Optional[Mapping[str, Any]] = None
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -31,7 +33,7 @@ class OrtEngine:
 
 
 def load(path: Path, options: Mapping[str, str]) -> OrtEngine:
-    """A session for the ONNX file at `path`, on `options["threads"]` threads.
+    """A session for the ONNX file at `path`, on `options["threads"]` threads; `precision` is that of the file.
 
     Raises:
         UserError: the file is missing, damaged, or uses what this ONNX Runtime does not know.
@@ -79,14 +81,19 @@ def _session_options(options: Mapping[str, str]) -> Any:
     """Full graph optimisation, sequential, and threads that sleep when there is nothing to do.
 
     A spinning thread burns the core on which another engine is being timed, and the clock budget of the whole chip.
+    Without the last optimisation, that of the layout, for fp16: ONNX Runtime 1.31.1 dies of it on some such files
+    (microsoft/onnxruntime#28392 looks like it), and computes fp16 as float32 on a CPU anyway.
     """
     import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
 
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = int(options.get("threads", "1"))
     chosen.inter_op_num_threads = 1
     chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    half = options.get("precision") == "fp16"
+    chosen.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if half else levels.ORT_ENABLE_ALL
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
     chosen.log_severity_level = 3  # errors

@@ -1,7 +1,7 @@
 """What a runtime is: a module with `load`, `missing` and `version`, named by one line in `runtimes.RUNTIMES`."""
 
 from pathlib import Path
-from typing import Mapping, Optional, Protocol
+from typing import Any, Callable, List, Mapping, Optional, Protocol
 
 import numpy as np
 
@@ -11,6 +11,8 @@ class Engine(Protocol):
 
     engine_bytes: Optional[int]  # held by the weights and the plan; None where the runtime does not say
     context_bytes: Optional[int]  # held by the activations and the workspace; None where the runtime does not say
+    gpu_ns: Optional[List[int]]  # time of each run on the GPU's own clock; who reads it empties it; None without a GPU
+    receipt: Optional[Mapping[str, Any]]  # which layers run sparse, see `runtimes.trt_receipt`; None: does not apply
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """The logits, float32 (N, classes), of `batch`, float32 (N, C, H, W), contiguous.
@@ -36,3 +38,14 @@ class Runtime(Protocol):
 
     def version(self) -> str:
         """The version of the runtime's library; it is only asked where nothing is missing."""
+
+
+class Compiler(Protocol):
+    """What the module of a runtime has beside the above when it compiles a network once, before it is loaded."""
+
+    def compile(self, path: Path, folder: Path, options: Mapping[str, str], beat: Callable[[], None]) -> Path:
+        """The engine of the network at `path`, a file in `folder`, which is what `load` then gets.
+
+        The one that is there is taken if it was made from this file, by this version, on this machine, with these
+        options. `beat` is called now and then, so that a long build is seen to be alive.
+        """

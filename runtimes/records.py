@@ -148,6 +148,10 @@ class Measurement:
     started_at: str  # UTC, ISO 8601
     top1: Optional[float] = None  # percent
     images: Optional[int] = None  # scored
+    gpu_ns: Optional[List[List[int]]] = None  # the same runs by the GPU's own clock; None without one
+    gpu_ms: Optional[Mapping[str, float]] = None  # median, p90, p99, mean, min, max of those
+    receipt: Optional[Mapping[str, Any]] = None  # which layers run sparse, see `runtimes.trt_receipt`
+    engine: Optional[Mapping[str, Any]] = None  # what the compiled engine was made from, with what, and where
     reasons: Mapping[str, str] = field(default_factory=dict)  # why a field above is None
 
     def to_json(self) -> Dict[str, Any]:
@@ -230,6 +234,8 @@ _KINDS: Dict[str, Check] = {
     "images": or_none(whole(0)),
     "outputs": or_none(table_with({"file": is_text, "n": whole(1), "classes": whole(1), "sha256": is_text})),
     "latency_ns": list_of(list_of(whole(0))),
+    "gpu_ns": or_none(list_of(list_of(whole(0)))),
+    **dict.fromkeys(("gpu_ms", "receipt", "engine"), or_none(is_table)),
     "latency_ms": table_with(dict.fromkeys(("median", "p90", "p99", "mean", "min", "max"), is_number)),
     "warnings": list_of(table_with({"code": is_text, "message": is_text})),
     "argv": list_of(is_text),

@@ -3,10 +3,10 @@
 It reads one JSON object a line from its standard input and answers with one on what was its standard output. Between
 two commands it is blocked in that read, so that it takes nothing from the engine that is being timed.
 
-The first line is the job: {"runtime", "file", "images": [...], "preprocess", "workload"}. The others are
-{"do": "load" | "round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]}, and before
-that any number of {"at": done} so that a long command is seen to be alive. Anything else ends the process, with a
-traceback on standard error.
+The first line is the job: {"runtime", "file", "precision", "engines", "images": [...], "preprocess", "workload"}. The
+others are {"do": "compile" | "load" | "round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]},
+and before that any number of {"at": done} so that a long command is seen to be alive. Anything else ends the process,
+with a traceback on standard error.
 """
 
 import json
@@ -15,17 +15,17 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from runtimes import RUNTIMES, sampler
 from runtimes.errors import UserError
-from runtimes.files import replacing, sha256
+from runtimes.files import read_json, replacing, sha256
 from runtimes.inputs import batches, timed_batches
 from runtimes.lifetime import end_with_parent
 from runtimes.null import Idle
-from runtimes.protocol import Engine, Runtime
+from runtimes.protocol import Compiler, Engine, Runtime
 from runtimes.records import Workload
 from runtimes.tables import pick, resolve
 from runtimes.timing import time_calls
@@ -49,20 +49,30 @@ class Session:
         self._inputs = timed_batches(self._images, self._workload.batch, self._preprocess)
         self._engine: Optional[Engine] = None
         self._calls = 0
+        self._engines = Path(job["engines"])
+        own = {"threads": self._workload.threads, "batch": self._workload.batch, "precision": job["precision"]}
+        self._options = {**self._workload.options, **{name: str(value) for name, value in own.items()}}
 
     def version(self) -> Dict[str, Any]:
-        """What the runtime calls itself."""
-        return {"runtime_version": self._runtime.version()}
+        """What the runtime calls itself, and whether it compiles a network before it loads it."""
+        return {"runtime_version": self._runtime.version(), "compiles": hasattr(self._runtime, "compile")}
+
+    def compile(self) -> Dict[str, Any]:
+        """Make the engine; what stands beside it: from what, with what and where it was made."""
+        compiler: Compiler = self._runtime  # type: ignore[assignment]
+        self._engines.mkdir(parents=True, exist_ok=True)
+        self._file = compiler.compile(self._file, self._engines, self._options, lambda: self._say({"at": 0}))
+        return {"engine": read_json(self._file.with_name(self._file.name + ".json"))}
 
     def load(self) -> Dict[str, Any]:
         """Load the engine, answer once, warm up, and time an empty engine in the same loop."""
         baseline, available = sampler.own_memory().get("VmRSS"), sampler.memory().get("MemAvailable")
-        options = {**self._workload.options, "threads": str(self._workload.threads)}
         begin = time.perf_counter_ns()
-        self._engine = self._runtime.load(self._file, options)
+        self._engine = self._runtime.load(self._file, self._options)
         loaded = time.perf_counter_ns()
         answer = self._engine.run(self._inputs[0])
         answered = time.perf_counter_ns()
+        receipt = self._engine.receipt  # its layers are timed now, before the warm-up
         _check_answer(answer, self._inputs[0])
         time_calls(self._engine.run, self._inputs, lambda n, seconds: seconds < self._workload.warmup_s)
         empty = time_calls(Idle().run, self._inputs, lambda n, seconds: n < _OVERHEAD_SAMPLES, settle_s=0.005)
@@ -72,6 +82,7 @@ class Session:
             "harness_overhead_ns": float(np.median(empty)),
             "classes": int(answer.shape[-1]),
             "memory_mb": _memory(self._engine, baseline, available),
+            "receipt": receipt,
         }
 
     def round(self) -> Dict[str, Any]:
@@ -80,6 +91,7 @@ class Session:
         share = -(-work.min_samples // work.rounds)
         most = max(1, work.max_samples // work.rounds)
         begin = time.process_time()
+        _read_gpu(engine)
 
         def more(n: int, seconds: float) -> bool:
             if n == 0:
@@ -88,7 +100,13 @@ class Session:
 
         samples = time_calls(engine.run, self._inputs, more, self._calls, settle_s=_SETTLE * work.round_s)
         self._calls += len(samples)
-        return {"latency_ns": samples, "cpu_s": time.process_time() - begin, "peak_rss": _peak_rss()}
+        on_gpu = _read_gpu(engine)
+        return {
+            "latency_ns": samples,
+            "gpu_ns": None if on_gpu is None else on_gpu[-len(samples) :],  # before them: the untimed calls
+            "cpu_s": time.process_time() - begin,
+            "peak_rss": _peak_rss(),
+        }
 
     def answer(self, path: str, n: int, classes: int) -> Dict[str, Any]:
         """Run all `n` images through the engine and write its logits, float32 (n, classes), to the .npy at `path`."""
@@ -126,6 +144,15 @@ def _usable(name: str) -> Runtime:
     if lacks:
         raise UserError("the runtime '{}' cannot run here".format(name), lacks)
     return runtime
+
+
+def _read_gpu(engine: Engine) -> Optional[List[int]]:
+    """The times that the GPU's clock gave for the runs so far, in nanoseconds; they are forgotten."""
+    if engine.gpu_ns is None:
+        return None
+    read = list(engine.gpu_ns)
+    engine.gpu_ns.clear()
+    return read
 
 
 def _check_answer(answer: np.ndarray, batch: np.ndarray, classes: Optional[int] = None) -> None:
@@ -202,7 +229,7 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
                 say({"ok": session.version()})
             else:
                 known: Dict[str, Callable[..., Dict[str, Any]]]
-                known = {"load": session.load, "round": session.round, "answer": session.answer}
+                known = {name: getattr(session, name) for name in ("compile", "load", "round", "answer")}
                 say({"ok": known[request.pop("do")](**request)})
         except UserError as error:
             say({"error": [error.message, error.hint]})

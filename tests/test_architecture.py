@@ -122,7 +122,7 @@ def test_python_agrees(module: str, absent: set[str]) -> None:
         ("runtimes/trt.py", "import onnxruntime"),
         ("devices/local.py", "from export.bundle import write_bundle"),
         ("export/to_onnx.py", "from edgeprune.recipe import Recipe"),
-        ("export/targets.py", "import devices.local as local"),
+        ("export/targets/__init__.py", "import devices.local as local"),
         ("export/sizes.py", "import importlib\nimportlib.import_module('edgeprune')"),
         ("edgeprune/verbs.py", "import typer"),
         ("edgeprune/steps/export.py", "import onnx.helper"),

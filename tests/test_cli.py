@@ -318,7 +318,8 @@ def test_version_and_help(edgeprune: Edgeprune) -> None:
     assert edgeprune("--version")[:2] == (0, f"{__version__}\n")
     code, out, _ = edgeprune("--help")
     assert code == 0
-    for verb in ("run", "teach", "prune", "retrain", "export", "compile", "measure", "report", "list", "doctor"):
+    verbs = ("run", "teach", "prune", "retrain", "plan", "export", "compile", "measure", "report", "list", "doctor")
+    for verb in verbs:
         assert verb in out
         assert edgeprune(verb, "--help")[0] == 0
 

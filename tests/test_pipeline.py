@@ -20,6 +20,7 @@ from toys import QUICK, files, image_folder, synthetic
 
 from devices import DEVICES
 
+PAIR = ("dense", "model")
 NETWORKS = {"teacher": "teacher.onnx", "dense": "dense.onnx", "pruned": "pruned.onnx", "sparse": "model.onnx"}
 
 
@@ -207,11 +208,12 @@ def test_another_target_gets_a_folder_of_its_own(own: Path, tmp_path: Path) -> N
     out, _ = succeed("export", own, "--target", "jetson-orin", says=tmp_path)
     after = files(own)
     assert {name: after[name] for name in before} == before, "nothing that was there is touched"
-    assert sorted(name for name in after if name not in before) == sorted(
-        f"3-export/jetson-orin/{name}" for name in (*NETWORKS.values(), "manifest.json")
-    )
+    new = {name.rpartition("/bundle/")[0] or name for name in after if name not in before}
+    written = [*NETWORKS.values(), "manifest.json", *(f"{name}.{p}.onnx" for name in PAIR for p in ("fp16", "int8"))]
+    assert new == {"4-compile/jetson-orin", *(f"3-export/jetson-orin/{name}" for name in written)}
     assert json.loads(after["3-export/jetson-orin/manifest.json"])["target"] == "jetson-orin"
-    assert [Path(line).name for line in out.splitlines()] == [*NETWORKS.values(), "manifest.json"]
+    *told, _ = out.splitlines()
+    assert sorted(Path(line).name for line in told) == sorted(written)
     masks = load_file(own / "1-prune" / "masks.safetensors")
     weights = initializers(own / "3-export" / "jetson-orin" / "model.onnx")
     assert not any(weights[f"{name}.weight"][mask == 0].any() for name, mask in masks.items())

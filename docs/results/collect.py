@@ -3,6 +3,8 @@
     python docs/results/collect.py docs/results/quickstart.json "edgeprune run quickstart --seed N" \\
         "sparse 90 %=runs/q0,runs/q1,runs/q2"
 
+A file named `...-precisions.json` gets the columns of `PRECISIONS`, any other those of `COLUMNS`.
+
 One row a label, one value a run (a seed). Nothing is computed here but the reading of `6-report/report.json`.
 """
 
@@ -44,13 +46,31 @@ COLUMNS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
 }
 
 
+def in_precisions(role: str) -> dict[str, tuple[str, str, int, Callable[[Report], float]]]:
+    """Top-1 of the dense or the sparse network in each precision that was exported."""
+    return {
+        f"{role}_{precision}": (f"{role} {precision}", "%", 2, lambda report, name=name: row(report, name)["top1"])
+        for precision, name in (("fp32", role), ("fp16", f"{role}-fp16"), ("int8", f"{role}-int8"))
+    }
+
+
+PRECISIONS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
+    **in_precisions("dense"),
+    **in_precisions("sparse"),
+    "size_fp32": ("sparse fp32", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["onnx"] / 1000),
+    "size_fp16": ("sparse fp16", "kB", 0, lambda report: row(report, "sparse-fp16")["size_bytes"]["onnx"] / 1000),
+    "size_int8": ("sparse int8", "kB", 0, lambda report: row(report, "sparse-int8")["size_bytes"]["onnx"] / 1000),
+}
+
+
 def main(file: str, command: str, *labelled: str) -> None:
     """Write the results file for the labelled runs."""
+    columns = PRECISIONS if file.endswith("-precisions.json") else COLUMNS
     rows, reports = [], []
     for one in labelled:
         label, _, runs = one.partition("=")
         of_label = [json.loads((Path(run) / "6-report" / "report.json").read_text()) for run in runs.split(",")]
-        values = {key: [round(get(report), 6) for report in of_label] for key, (_, _, _, get) in COLUMNS.items()}
+        values = {key: [round(get(report), 6) for report in of_label] for key, (_, _, _, get) in columns.items()}
         rows.append({"label": label, "seeds": [report["recipe"]["seed"] for report in of_label], "values": values})
         reports += of_label
     document = {
@@ -60,7 +80,7 @@ def main(file: str, command: str, *labelled: str) -> None:
         "machine": {key: reports[0]["environment"]["local"][key] for key in MACHINE},
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "date": datetime.now(UTC).date().isoformat(),
-        "columns": [{"key": key, "title": c[0], "unit": c[1], "digits": c[2]} for key, c in COLUMNS.items()],
+        "columns": [{"key": key, "title": c[0], "unit": c[1], "digits": c[2]} for key, c in columns.items()],
         "rows": rows,
     }
     write_json(Path(file), document)

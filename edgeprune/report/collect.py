@@ -63,7 +63,7 @@ def collect(run: Path) -> Report:
         recipe=recipe,
         recipe_toml=toml,
         missing=tuple(_missing(run)),
-        warnings=tuple(remarks + lonely + machines.doubts(training)),
+        warnings=tuple(_vain(manifest) + remarks + lonely + machines.doubts(training)),
         metrics=flatten(rows, comparisons, networks, histories),
     )
 
@@ -90,13 +90,13 @@ def _command(command: list[str] | str | None) -> str | None:
 def _networks(manifest: Mapping[str, Any]) -> list[Network]:
     """The exported networks, in the order that is used everywhere; unknown names come last."""
     found: Mapping[str, Mapping[str, Any]] = manifest.get("networks", {})
-    names = [name for name in NETWORKS if name in found] + sorted(set(found) - set(NETWORKS))
-    return [_network(name, found[name]) for name in names]
+    return [_network(name, found[name]) for name in sorted(found, key=_place)]
 
 
 def _network(name: str, entry: Mapping[str, Any]) -> Network:
     return Network(
         name=name,
+        role=str(entry.get("network", name)),
         model=entry.get("model"),
         sha256=str(entry.get("sha256", "")),
         precision=str(entry.get("precision", "fp32")),
@@ -148,9 +148,14 @@ def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[R
         rows.append(row(measurement, device, by_name.get(measurement.name)))
         remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
         environment.setdefault(device, {}).update(measurement.facts)
-    place = {name: position for position, name in enumerate(NETWORKS)}
-    rows.sort(key=lambda r: (r.device != "local", *compare.setting(r), place.get(r.name, len(place)), r.name))
+    rows.sort(key=lambda r: (r.device != "local", *compare.setting(r), _place(r.name)))
     return rows, remarks, environment
+
+
+def _place(name: str) -> tuple[int, str, str]:
+    """The networks in their order everywhere, each followed by itself in lower precisions."""
+    role, _, precision = name.partition("-")
+    return (NETWORKS.index(role) if role in NETWORKS else len(NETWORKS)), role, precision
 
 
 def _stale(measurement: Measurement, networks: Mapping[str, Network], exported: bool) -> str | None:
@@ -169,10 +174,10 @@ def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
     comparisons: list[Comparison] = []
     remarks: list[Remark] = []
     for sparse in rows:
-        if sparse.name != "sparse" or sparse.runtime == "null":
+        if sparse.role != "sparse" or sparse.runtime == "null":
             continue
-        same = [r for r in rows if compare.conditions(r) == compare.conditions(sparse)]
-        dense = next((r for r in same if r.name == "dense"), None)
+        same = [r for r in rows if r.role == "dense" and compare.conditions(r) == compare.conditions(sparse)]
+        dense = next((r for r in same if r.precision == sparse.precision), same[0] if same else None)
         if dense is None or compare.session(dense) != compare.session(sparse):
             remarks.append(_alone(sparse, dense))
             continue
@@ -183,9 +188,13 @@ def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
     return comparisons, remarks
 
 
+def _vain(manifest: Mapping[str, Any]) -> list[Remark]:
+    return [Remark("3-export", "no-gain", str(text)) for text in manifest.get("warnings", [])]
+
+
 def _alone(sparse: Row, dense: Row | None) -> Remark:
     """Why a sparse row is compared with nothing."""
-    source = f"{sparse.device}/{sparse.runtime}-sparse"
+    source = f"{sparse.device}/{sparse.runtime}-{sparse.name}"
     if dense is None:
         text = "no dense network was measured under the same conditions, so nothing is compared"
         return Remark(source, "no-baseline", text)

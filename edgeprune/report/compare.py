@@ -47,6 +47,7 @@ def compare(sparse: Row, dense: Row) -> Comparison:
         level=LEVEL,
         rounds=timed.rounds if timed else 0,
         verdict=verdict(timed.interval if timed else None),
+        uses_zeros=uses_zeros(sparse),
         reason=timed.reason if timed else "there are no latencies of both in every round",
         top1_difference=difference,
         top1_difference_standard_error=error,
@@ -55,6 +56,13 @@ def compare(sparse: Row, dense: Row) -> Comparison:
         sentence="",
     )
     return replace(found, sentence=sentences.comparison_sentence(sparse, dense, found))
+
+
+def uses_zeros(row: Row) -> str:
+    """Whether the runtime computed a layer of this network by its zeros: yes, no, or unknown."""
+    if row.runtime in sentences.BLIND_TO_ZEROS:
+        return "no"
+    return str(row.receipt["verdict"]) if row.receipt else "unknown"
 
 
 def _latency_ratio(sparse: Row, dense: Row) -> Ratio | None:

@@ -22,6 +22,7 @@ def row(measurement: Measurement, device: str, network: Network | None) -> Row:
     sizes = network.size_bytes if network else dict.fromkeys(("onnx", "nonzero", "compressed"))
     return Row(
         name=measurement.name,
+        role=network.role if network else measurement.name,
         runtime=measurement.runtime,
         runtime_version=measurement.runtime_version,
         device=device,
@@ -42,6 +43,8 @@ def row(measurement: Measurement, device: str, network: Network | None) -> Row:
         zeros=network.zeros if network else None,
         weights=network.weights if network else None,
         latency_ms={key: measurement.latency_ms[key] for key in LATENCIES},
+        gpu_ms=measurement.gpu_ms,
+        receipt=measurement.receipt,
         throughput_ips=measurement.throughput_ips,
         load_ms=measurement.load_ms,
         first_inference_ms=measurement.first_inference_ms,

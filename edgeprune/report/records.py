@@ -31,7 +31,8 @@ class Layer:
 class Network:
     """One exported network, counted on the torch model, whether it was measured or not."""
 
-    name: str
+    name: str  # sparse, or sparse-int8 in a lower precision
+    role: str  # which of the run's networks it is: teacher, dense, pruned or sparse
     model: str | None
     sha256: str
     precision: str
@@ -51,6 +52,7 @@ class Row:
     """One measurement of one network on one device by one runtime, beside what is known of the network."""
 
     name: str
+    role: str  # of the network, see `Network`
     runtime: str
     runtime_version: str | None
     device: str
@@ -71,6 +73,8 @@ class Row:
     zeros: int | None
     weights: int | None
     latency_ms: Figures  # median, p90, p99, mean, min, max
+    gpu_ms: Figures | None  # the same by the GPU's own clock; None where the runtime has none
+    receipt: Mapping[str, Any] | None  # which layers run sparse; None where the runtime has no choice
     throughput_ips: float | None
     load_ms: float | None
     first_inference_ms: float | None
@@ -100,6 +104,7 @@ class Comparison:
     level: float
     rounds: int
     verdict: str  # faster, slower, within noise, or not known where there is no interval
+    uses_zeros: str  # yes, no or unknown: whether the runtime computed any layer of the sparse network by its zeros
     reason: str | None  # why there is no interval
     top1_difference: float | None  # points, sparse - dense
     top1_difference_standard_error: float | None  # points, an upper bound

@@ -22,7 +22,8 @@ def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Se
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
     """One device and runtime: both latencies, their ratio with its interval, and the verdict."""
     threads = wording.plural(found.threads, "thread")
-    where = f"{found.device}, {wording.runtime(found.runtime)}, batch {found.batch}, {threads}"
+    precision = "" if sparse.precision == "fp32" else f", {sparse.precision}"
+    where = f"{found.device}, {wording.runtime(found.runtime)}{precision}, batch {found.batch}, {threads}"
     times = [wording.milliseconds(row.latency_ms.get("median")) for row in (sparse, dense)]
     if found.latency_ratio is None:
         return f"On {where}: no ratio of latencies, {found.reason}."
@@ -31,7 +32,7 @@ def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
         low, high = found.latency_ratio_interval
         spread = f"95{wording.SPACE}% interval {low:.3f} to {high:.3f}, {found.rounds} rounds"
     ratio = f"{found.latency_ratio:.3f} times the time ({spread})"
-    return f"On {where}: median {times[0]} against {times[1]} dense, {ratio}: {_conclusion(found, sparse.pattern)}"
+    return f"On {where}: median {times[0]} against {times[1]} dense, {ratio}: {_conclusion(found, sparse)}"
 
 
 def statements(sparse: Network | None, dense: Network | None, comparisons: Sequence[Comparison]) -> list[str]:
@@ -88,7 +89,8 @@ def _latency_clause(comparisons: Sequence[Comparison]) -> str:
     if faster:
         others = len(timed) - len(faster)
         rest = f", but not in the other {wording.plural(others, 'setting')} measured" if others else ""
-        return f"it runs {1 / (faster[0].latency_ratio or 1.0):.2f} times as fast on {_place(faster[0])}{rest}"
+        found = next((c for c in faster if c.uses_zeros == "yes"), faster[0])
+        return f"it runs {1 / (found.latency_ratio or 1.0):.2f} times as fast on {_place(found)}{rest}{_cause(found)}"
     if slower:
         worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
         return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
@@ -101,9 +103,26 @@ def _place(found: Comparison) -> str:
     return f"{found.device} with {wording.runtime(found.runtime)}"
 
 
-def _conclusion(found: Comparison, pattern: str | None) -> str:
+def _cause(found: Comparison) -> str:
+    """What is to be said of the zeros where something was faster: nothing is claimed for them without proof."""
+    if found.uses_zeros == "yes":
+        return ""
+    runtime = wording.runtime(found.runtime)
+    if found.runtime in BLIND_TO_ZEROS:
+        return f", but not by its zeros: {runtime} does not use them"
+    if found.uses_zeros == "no":
+        return f", but not by its zeros: {runtime} chose no sparse tactic"
+    return f", and whether its zeros did it is not known: {runtime} did not say which layers run sparse"
+
+
+def _conclusion(found: Comparison, sparse: Row) -> str:
+    receipt = f" {sparse.receipt['reason']}" if sparse.receipt and sparse.receipt.get("reason") else ""
+    return f"{_verdict(found, sparse.pattern)}{receipt}"
+
+
+def _verdict(found: Comparison, pattern: str | None) -> str:
     if found.verdict == "faster":
-        return "the sparse network is faster."
+        return f"the sparse network is faster{_cause(found)}."
     if found.verdict == "slower":
         return "the sparse network is slower."
     if found.verdict == "not known":

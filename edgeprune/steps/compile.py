@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ from edgeprune.bench import Bench
 from edgeprune.data import Split
 from edgeprune.data.records import Images
 from edgeprune.progress import Tick
+from edgeprune.steps.export import COMPARED
 from export.bundle import NetworkFile, write_bundle
+from export.targets import Target
 from runtimes.files import read_json
 from runtimes.records import Workload
 
@@ -19,23 +21,48 @@ _DECODED = 512  # test images that are held in memory at once
 
 
 def compile(bench: Bench, tick: Tick) -> list[Path]:
-    """Write `4-compile/bundle`. ONNX Runtime compiles when it loads, so that nothing else is to be done for it here."""
-    exported, folder, settings = bench.run["export"], bench.run["compile"] / "bundle", bench.recipe.measure
-    networks = {
+    """Write `4-compile/bundle`. What a runtime compiles, it compiles on the device that runs it."""
+    networks = exported_networks(bench.run["export"])
+    folder = bench.run["compile"] / "bundle"
+    _write(bench, folder, networks, bench.recipe.measure.runtimes, tick)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def compile_for(bench: Bench, target: Target, tick: Tick) -> Path:
+    """Write the bundle for a target that is not the recipe's, `4-compile/<target>/bundle`.
+
+    It holds the pair that is compared, dense and sparse, in each precision that was exported.
+    """
+    networks = exported_networks(bench.run["export"] / target.name)
+    chosen = {name: file for name, file in networks.items() if name.partition("-")[0] in COMPARED}
+    folder = bench.run["compile"] / target.name / "bundle"
+    _write(bench, folder, chosen or networks, (target.runtime,), tick)
+    return folder
+
+
+def exported_networks(exported: Path) -> dict[str, NetworkFile]:
+    """The files that an export's manifest lists, by the network's name."""
+    return {
         name: NetworkFile(exported / network["file"], network["precision"])
         for name, network in read_json(exported / "manifest.json")["networks"].items()
     }
+
+
+def _write(
+    bench: Bench, folder: Path, networks: Mapping[str, NetworkFile], runtimes: Sequence[str], tick: Tick
+) -> None:
+    settings = bench.recipe.measure
     workload = Workload().changed(protocol=settings.protocol, batch=settings.batch, threads=settings.threads)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(
         folder,
         name=bench.recipe.name,
         networks=networks,
         images=_told(bench.data.test, tick),
         preprocess=bench.data.preprocess.to_json(),
-        runtimes=settings.runtimes,
+        runtimes=runtimes,
         workload=workload,
     )
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _told(test: Split, tick: Tick) -> Iterator[Images]:

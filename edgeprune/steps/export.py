@@ -1,79 +1,269 @@
-"""3-export: every network of the run as a verified ONNX file, and the manifest that says what is in it."""
+"""3-export: every network of the run as verified ONNX files, and the manifest that says what is in them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from export.n_of_m import hold_to
+from export.precisions import verify_precision, write_precision
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune import __version__
 from edgeprune.bench import Bench
+from edgeprune.data.batches import Batches
 from edgeprune.layers import Accounting, account, left_dense
 from edgeprune.progress import Tick
 from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
+from edgeprune.recipe import fixed_sparsity
+from export import graph
 from export.macs import count_macs
 from export.sizes import size_bytes
 from export.targets import TARGETS, Target
-from export.to_onnx import to_onnx
+from export.to_onnx import plain_copy, to_onnx
 from export.verify import verify
+from runtimes.errors import UserError
 from runtimes.files import sha256, write_json
 from runtimes.tables import pick
 
 FILES = {"teacher": "teacher.onnx", "dense": "dense.onnx", "pruned": "pruned.onnx", "sparse": "model.onnx"}
 PRUNED = ("pruned", "sparse")
+COMPARED = ("dense", "sparse")  # whose files are written in lower precisions too: the pair that a board compares
 VERIFIED_IMAGES = 64  # of the validation split: the test split is scored once, by the measurement
+CALIBRATION_IMAGES = 256  # of the training split, as they are, drawn at random
 
 
 def export(bench: Bench, tick: Tick) -> list[Path]:
     """Export for the recipe's target into the step's own folder."""
-    return export_for(bench, pick(TARGETS, bench.recipe.export.target, "target"), bench.run["export"], tick)
+    asked = bench.recipe.export
+    return export_for(bench, pick(TARGETS, asked.target, "target"), bench.run["export"], asked.precision, tick)
 
 
-def export_for(bench: Bench, target: Target, folder: Path, tick: Tick) -> list[Path]:
-    """Write `<network>.onnx` of each network of the run and `manifest.json` into `folder`; every file is verified."""
-    masks, images = bench.masks(), _images(bench)
-    networks: dict[str, Any] = {}
-    for name, role, model in bench.networks():
-        tick(len(networks), len(FILES), f"{name} to ONNX")
-        model, held = model.cpu().eval(), masks if name in PRUNED else {}
-        counts = account(model, held, _reasons(bench, model))
-        path = folder / FILES[name]
-        metadata = _metadata(bench, name, counts, held)
-        unverified = path.with_name(f".{path.name}.tmp")  # what is refused never stands under its name
-        exported = to_onnx(model, unverified, input_shape=bench.data.image_shape, target=target, metadata=metadata)
-        verification = verify(model, unverified, images, held, target=target)
-        unverified.replace(path)
-        networks[name] = {
+def export_for(bench: Bench, target: Target, folder: Path, precision: str, tick: Tick) -> list[Path]:
+    """Write the networks of the run and `manifest.json` into `folder`; every file is verified.
+
+    `<network>.onnx` is in fp32. The dense and the sparse network follow in each precision down to `precision`
+    (`model.fp16.onnx`); "" stands for what the target's runtime gains from.
+    """
+    work = _Work(bench, target, folder, written(target, precision))
+    entries: dict[str, Any] = {}
+    for name, entry in work.entries(tick):
+        entries[name] = entry
+    write_json(folder / "manifest.json", work.manifest(entries))
+    return [folder / entry["file"] for entry in entries.values()] + [folder / "manifest.json"]
+
+
+def written(target: Target, precision: str) -> tuple[str, ...]:
+    """The precisions whose files are written for `target`, from fp32 down to `precision`.
+
+    TensorRT gets all of its own where none is asked for, a CPU only fp32. `UserError` where the target has no such
+    precision.
+    """
+    asked = precision or (target.writes[-1] if target.runtime == "trt" else target.writes[0])
+    if asked not in target.writes:
+        raise UserError(f"{target.name} gets no files in {asked}", f"choose a precision of: {', '.join(target.writes)}")
+    return target.writes[: target.writes.index(asked) + 1]
+
+
+class Planned(NamedTuple):
+    """The layers that are to be N:M in every file, and the pattern they follow."""
+
+    pattern: str
+    layers: list[str]
+
+
+def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
+    """All masked layers under an N:M recipe; of somebody's own sparse checkpoint those whose zeros turn out 2:4."""
+    pattern = bench.recipe.prune.pattern
+    if fixed_sparsity(pattern) is not None:
+        return Planned(pattern, sorted(masks))
+    own = bench.recipe.student.holds != "dense"
+    return Planned("2:4", sorted(name for name, mask in masks.items() if own and _two_of_four(mask)))
+
+
+def without_gain(target: Target, planned: Planned, masks: masking.Masks) -> str | None:
+    """Why the target's runtime makes nothing of this run's zeros and what it would make use of, or None."""
+    if target.runtime != "trt" or not masks:
+        return None
+    if not target.sparse_tensor_cores:
+        return (
+            f"{target.name} has no sparse tensor cores: TensorRT gains nothing there from any zeros. Fewer channels "
+            "would be faster, and edgeprune does not remove channels yet"
+        )
+    if not planned.layers:
+        return (
+            "the zeros of this run are unstructured: TensorRT multiplies them like any other weight and gains nothing. "
+            "It can use 2:4 zeros in large layers: prune with --pattern 2:4; `edgeprune plan` says which layers those "
+            "are"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One export: what is written, for whom, and what all its networks share."""
+
+    bench: Bench
+    target: Target
+    folder: Path
+    precisions: Sequence[str]
+
+    @cached_property
+    def masks(self) -> masking.Masks:
+        return self.bench.masks()
+
+    @cached_property
+    def planned(self) -> Planned:
+        return planned_layers(self.bench, self.masks)
+
+    @cached_property
+    def images(self) -> Tensor:
+        images = next(iter(self.bench.validation().epoch(0))).images
+        return images[:VERIFIED_IMAGES].to("cpu", torch.float32)
+
+    @cached_property
+    def calibration(self) -> NDArray[np.float32]:
+        return calibration_images(self.bench)
+
+    def entries(self, tick: Tick) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Write and verify one file after the other; the manifest's entry of each, under its name there."""
+        lower = self.precisions[1:]
+        done, total = 0, len(FILES) + len(COMPARED) * len(lower)
+        for name, role, model in self.bench.networks():
+            tick(done, total, f"{name} to ONNX")
+            model = model.cpu().eval()
+            entry = self._exact(name, self.bench.settings(role).model, model)
+            yield name, entry
+            done += 1
+            for precision in lower if name in COMPARED else ():
+                tick(done, total, f"{name} to {precision}")
+                yield f"{name}-{precision}", self._lower(name, precision, entry, model)
+                done += 1
+        tick(total, total, "verified")
+
+    def _exact(self, name: str, architecture: str, model: nn.Module) -> dict[str, Any]:
+        """The network in fp32, held against the torch module and its masks."""
+        held = self.masks if name in PRUNED else {}
+        counts = account(model, held, _reasons(self.bench, model))
+        path = self.folder / FILES[name]
+        metadata = self._metadata(name, counts, held)
+        with _unverified(path) as draft:
+            shape = self.bench.data.image_shape
+            exported = to_onnx(model, draft, input_shape=shape, target=self.target, metadata=metadata)
+            verification = verify(model, draft, self.images, held, target=self.target)
+            if held:
+                hold_to(graph.read(draft), path, self.planned.layers, self.planned.pattern)
+        return {
             "file": path.name,
+            "network": name,
             "sha256": sha256(path),
-            "model": bench.settings(role).model,
+            "model": architecture,
             "opset": exported.opset,
             "ir_version": exported.ir_version,
             "precision": "fp32",
-            "pattern": _pattern(bench, counts),
+            "pattern": self._pattern(counts),
             **_macs(path),
             "size_bytes": size_bytes(path),
             **counts.to_json(),
             "verification": verification.to_json(),
         }
-    tick(len(FILES), len(FILES), "verified")
-    write_json(folder / "manifest.json", _manifest(bench, target, networks, masks))
-    return [folder / FILES[name] for name in networks] + [folder / "manifest.json"]
+
+    def _lower(self, name: str, precision: str, exact: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+        """The same network in a lower precision, made from the fp32 file and held against the torch module.
+
+        The counts of the pruning are those of the fp32 file; zeros that the precision adds are in `verification`.
+        """
+        source = self.folder / str(exact["file"])
+        path = source.with_name(f"{source.stem}.{precision}.onnx")
+        calibration = self.calibration if precision == "int8" else None
+        planned = self.planned.layers if name in PRUNED else []
+        with torch.no_grad():
+            expected = plain_copy(model)(self.images).numpy()
+        with _unverified(path) as draft:
+            exported = write_precision(source, draft, precision, calibration, self.target)
+            agreement = verify_precision(
+                draft, source, expected, self.images.numpy(), precision, planned, self.planned.pattern, self.target
+            )
+        return {
+            **exact,
+            "file": path.name,
+            "sha256": sha256(path),
+            "opset": exported.opset,
+            "ir_version": exported.ir_version,
+            "precision": precision,
+            "size_bytes": size_bytes(path),
+            "verification": agreement.to_json(),
+        }
+
+    def _pattern(self, counts: Accounting) -> str:
+        return self.bench.recipe.prune.pattern if any(layer.masked for layer in counts.layers) else "dense"
+
+    def _metadata(self, name: str, counts: Accounting, held: masking.Masks) -> dict[str, str]:
+        """What the file says about itself; the manifest beside it is the source of truth."""
+        data = self.bench.data
+        return {
+            "version": __version__,
+            "recipe": self.bench.recipe.name,
+            "network": name,
+            "precision": "fp32",
+            "pattern": self._pattern(counts),
+            "planned": json.dumps(self.planned.layers if held else []),
+            "sparsity": f"{counts.sparsity:.6f}",
+            "mask_sha256": masking.sha256(held) if name in PRUNED else "",
+            "classes": json.dumps(list(data.classes), ensure_ascii=False),
+            "preprocess": json.dumps(data.preprocess.to_json(), sort_keys=True),
+        }
+
+    def manifest(self, networks: Mapping[str, Any]) -> dict[str, Any]:
+        """The export's `manifest.json`."""
+        data = self.bench.data
+        vain = without_gain(self.target, self.planned, self.masks)
+        return {
+            "schema_version": 1,
+            "target": self.target.name,
+            "method": self.bench.recipe.method,
+            "pattern": self.bench.recipe.prune.pattern,
+            "planned": self.planned.layers,
+            "warnings": [vain] if vain else [],
+            "mask_sha256": masking.sha256(self.masks) if self.masks else None,
+            "classes": list(data.classes),
+            "input": {"shape": list(data.image_shape), "preprocess": data.preprocess.to_json()},
+            "networks": dict(networks),
+        }
 
 
-def _images(bench: Bench) -> Tensor:
-    images = next(iter(bench.validation().epoch(0))).images
-    return images[:VERIFIED_IMAGES].to("cpu", torch.float32)
+def _two_of_four(mask: Tensor) -> bool:
+    if mask.ndim < 2 or mask.shape[1] % 4:
+        return False
+    return int(mask.movedim(1, -1).reshape(-1, 4).sum(dim=1).max()) <= 2
 
 
-def _pattern(bench: Bench, counts: Accounting) -> str:
-    return bench.recipe.prune.pattern if any(layer.masked for layer in counts.layers) else "dense"
+def calibration_images(bench: Bench) -> NDArray[np.float32]:
+    """Training images as the network gets them, float32 (n, C, H, W): drawn by the run's seed, not augmented."""
+    data = bench.data
+    draw = np.random.default_rng(bench.seed("export"))
+    count = min(CALIBRATION_IMAGES, len(data.train))
+    chosen = np.sort(draw.choice(len(data.train), count, replace=False))
+    batches = Batches(data.train, data.preprocess, batch_size=count, device="cpu", only=chosen)
+    return next(iter(batches.epoch(0))).images.float().numpy()
+
+
+@contextlib.contextmanager
+def _unverified(path: Path) -> Iterator[Path]:
+    """A place to write to beside `path`: what is refused never stands under its name."""
+    draft = path.with_name(f".{path.name}.tmp")
+    yield draft
+    draft.replace(path)
 
 
 def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
@@ -86,30 +276,3 @@ def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
 def _macs(path: Path) -> dict[str, int]:
     counts = count_macs(path).values()
     return {"macs": sum(dense for dense, _ in counts), "nonzero_macs": sum(sparse for _, sparse in counts)}
-
-
-def _metadata(bench: Bench, name: str, counts: Accounting, held: masking.Masks) -> dict[str, str]:
-    """What the file says about itself; the manifest beside it is the source of truth."""
-    return {
-        "version": __version__,
-        "recipe": bench.recipe.name,
-        "network": name,
-        "pattern": _pattern(bench, counts),
-        "sparsity": f"{counts.sparsity:.6f}",
-        "mask_sha256": masking.sha256(held) if name in PRUNED else "",
-        "classes": json.dumps(list(bench.data.classes), ensure_ascii=False),
-        "preprocess": json.dumps(bench.data.preprocess.to_json(), sort_keys=True),
-    }
-
-
-def _manifest(bench: Bench, target: Target, networks: Mapping[str, Any], masks: masking.Masks) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "target": target.name,
-        "method": bench.recipe.method,
-        "pattern": bench.recipe.prune.pattern,
-        "mask_sha256": masking.sha256(masks) if masks else None,
-        "classes": list(bench.data.classes),
-        "input": {"shape": list(bench.data.image_shape), "preprocess": bench.data.preprocess.to_json()},
-        "networks": dict(networks),
-    }

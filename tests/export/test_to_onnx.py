@@ -169,4 +169,4 @@ def test_every_target_takes_a_file(target, tmp_path: Path) -> None:
     assert target.opset <= 17
     assert target.ir_version <= 10
     assert target.note
-    assert target.source
+    assert target.sources

@@ -1,5 +1,7 @@
 """What the report does not say: more zeros than there are, a ratio of two sessions, a difference without error."""
 
+from dataclasses import replace
+
 import pytest
 import run_folder as made
 
@@ -171,3 +173,60 @@ def test_a_checkpoint_may_have_seen_the_held_out_images(run):
     assert caution not in text_of(run, "report.html")
     write_json(run / "0-teacher" / "teacher.history.json", [{"epoch": 0, "validation_top1": 99.9}])
     assert caution in text_of(run, "report.html")
+
+
+# --- what made it faster
+
+
+RECEIPTS = {
+    "yes": {"verdict": "yes", "reason": "TensorRT chose sparse tactics for 3 of 7 layers."},
+    "no": {"verdict": "no", "reason": "TensorRT found 7 layers and chose no sparse tactic."},
+    "unknown": {"verdict": "unknown", "reason": "The log has no line about sparsity."},
+}
+BLAMED = {
+    "yes": "faster.",
+    "no": "faster, but not by its zeros: TensorRT chose no sparse tactic.",
+    "unknown": "and whether its zeros did it is not known: TensorRT did not say which layers run sparse.",
+}
+
+
+@pytest.mark.parametrize("verdict", RECEIPTS)
+def test_a_speed_up_is_put_down_to_sparsity_only_with_a_receipt(run, verdict):
+    for name, level in (("dense", 1.0), ("sparse", 0.5)):
+        path = run / f"5-measure/local/trt-{name}.json"
+        measured = made.measurement(name, runtime="trt", latency_ns=made.latencies(level, seed=3), precision="fp16")
+        replace(measured, receipt=RECEIPTS[verdict]).write(path)
+    report = report_json(run)
+    (found,) = [found for found in report["comparisons"] if found["runtime"] == "trt"]
+    assert (found["verdict"], found["uses_zeros"]) == ("faster", verdict)
+    assert BLAMED[verdict] in found["sentence"]
+    assert found["sentence"].endswith(RECEIPTS[verdict]["reason"])
+    assert "TensorRT, fp16, batch 1" in found["sentence"]
+    claimed = report["headline"].partition("times as fast on local with TensorRT")[2]
+    assert bool(claimed.strip(". ").endswith("setting measured")) == (verdict == "yes"), report["headline"]
+
+
+def test_onnx_runtime_is_never_faster_by_zeros(run):
+    made.put(run, made.measurement("sparse", latency_ns=made.latencies(0.5, seed=3)))
+    report = report_json(run)
+    assert report["comparisons"][0]["verdict"] == "faster"
+    assert "but not by its zeros: ONNX Runtime does not use them" in report["headline"]
+
+
+def test_lower_precisions_compare_with_the_dense_network_in_the_same_precision(run):
+    path = run / "3-export/manifest.json"
+    manifest = read_json(path)
+    for name in ("dense", "sparse"):
+        entry = {**manifest["networks"][name], "network": name, "precision": "int8", "sha256": made.sha(f"{name}-int8")}
+        manifest["networks"][f"{name}-int8"] = entry
+        measured = made.measurement(name, precision="int8", network_sha256=entry["sha256"])
+        made.put(run, replace(measured, name=f"{name}-int8"))
+    write_json(path, manifest)
+    report = report_json(run)
+    names = [row["name"] for row in report["rows"]]
+    assert names == ["teacher", "dense", "dense-int8", "pruned", "sparse", "sparse-int8"]
+    assert [(found["name"], found["baseline"]) for found in report["comparisons"]] == [
+        ("sparse", "dense"),
+        ("sparse-int8", "dense-int8"),
+    ]
+    assert "precision" not in codes(report)

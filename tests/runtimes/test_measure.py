@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
+from runtimes import RUNTIMES
 from runtimes.bundle import read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
@@ -14,12 +15,15 @@ from runtimes.measure import measure, read_round, rotated
 from runtimes.records import Measurement
 from runtimes.sampler import Reading, Sample
 from runtimes.timing import time_calls
+from runtimes.worker import Session
 
 
 def job(bundle, **changes):
     return {
         "runtime": "null",
         "file": str(bundle / "model.onnx"),
+        "precision": "fp32",
+        "engines": str(bundle / "engines"),
         "images": [str(bundle / "inputs/0000.npy")],
         "preprocess": PREPROCESS,
         "workload": QUICK.changed(**changes).to_json(),
@@ -144,3 +148,33 @@ def test_what_a_library_prints_does_not_reach_the_coordinator():
     finished = subprocess.run([sys.executable, "-c", code], input="{}\n", capture_output=True, text=True, check=True)
     assert finished.stdout == "{}\n"
     assert finished.stderr == "chatter\nmore"
+
+
+def test_an_engine_is_compiled_first_and_its_gpu_times_and_receipt_arrive(bundle, monkeypatch):
+    """The worker in this process, over a runtime that compiles and has a clock of its own."""
+    monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
+    said: list[dict[str, object]] = []
+    session = Session(
+        {**job(bundle, options={"cuda_graph": "1"}), "runtime": "compiled", "precision": "fp16"}, said.append
+    )
+    assert session.version() == {"runtime_version": "7", "compiles": True}
+    sidecar = session.compile()["engine"]
+    assert said == [{"at": 0}]
+    assert sidecar["onnx"] == "model.onnx"
+    assert sidecar["options"] == {"cuda_graph": "1", "threads": "1", "batch": "1", "precision": "fp16"}
+    loaded = session.load()
+    assert loaded["receipt"]["verdict"] == "no"
+    assert loaded["memory_mb"]["engine"] == 5 / 2**20
+    first, second = session.round(), session.round()
+    for reply in (first, second):
+        assert len(reply["gpu_ns"]) == len(reply["latency_ns"]) > 0
+        assert np.diff(reply["gpu_ns"]).tolist() == [1000] * (len(reply["gpu_ns"]) - 1)
+    assert second["gpu_ns"][0] > first["gpu_ns"][-1]
+
+
+def test_a_runtime_that_does_not_compile_has_no_engine_file_and_no_gpu_times(pristine_bundle):
+    session = Session(job(pristine_bundle), [].append)
+    assert session.version()["compiles"] is False
+    session.load()
+    assert session.round()["gpu_ns"] is None
+    assert not (pristine_bundle / "engines").exists()

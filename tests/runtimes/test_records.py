@@ -36,7 +36,7 @@ MEASUREMENT = Measurement(
     started_at="2026-01-01T00:00:00+00:00",
     reasons={"power_mw": "no rail"},
 )
-OPTIONAL = {"device", "power_mw", "outputs", "top1", "images", "reasons"}
+OPTIONAL = {"device", "power_mw", "outputs", "top1", "images", "reasons", "gpu_ns", "gpu_ms", "receipt", "engine"}
 
 
 def test_a_measurement_survives_the_file(tmp_path):

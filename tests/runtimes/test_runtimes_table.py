@@ -21,8 +21,12 @@ def runtime(request):
     return module
 
 
-def test_it_loads_answers_and_closes(runtime, tiny_onnx):
-    engine = runtime.load(tiny_onnx["dense"], {"threads": "1"})
+def test_it_loads_answers_and_closes(runtime, tiny_onnx, tmp_path):
+    options, path = {"threads": "1", "batch": "1", "precision": "fp32"}, tiny_onnx["dense"]
+    if hasattr(runtime, "compile"):
+        path = runtime.compile(path, tmp_path, options, lambda: None)
+        assert path.with_name(f"{path.name}.json").is_file()
+    engine = runtime.load(path, options)
     for n in (1, 5):
         x = np.random.default_rng(n).normal(size=(n, 1, 8, 8)).astype(np.float32)
         logits = engine.run(x)
@@ -32,6 +36,8 @@ def test_it_loads_answers_and_closes(runtime, tiny_onnx):
             np.testing.assert_allclose(logits, x.reshape(n, 64) @ WEIGHTS["dense"], rtol=1e-4, atol=1e-4)
     assert engine.engine_bytes is None or engine.engine_bytes > 0
     assert engine.context_bytes is None or engine.context_bytes >= 0
+    assert engine.gpu_ns is None or len(engine.gpu_ns) == 2
+    assert engine.receipt is None or engine.receipt["verdict"] in ("yes", "no", "unknown")
     engine.close()
 
 

@@ -1,0 +1,84 @@
+"""What a plan advises, in sentences: by target, with what edgeprune does not have yet called so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from export.plan.eligibility import FIRST_WITH_MATMUL, LARGE, Release
+from export.targets import Target
+
+if TYPE_CHECKING:
+    from export.plan import PlannedLayer
+
+_NO_CHANNELS = "edgeprune does not have channel pruning yet"
+_NO_SPARSE_CPU = "edgeprune does not have that runtime yet"
+
+
+def advise(
+    layers: Sequence[PlannedLayer], target: Target, release: Release | None, unseen: Mapping[str, int]
+) -> Iterator[str]:
+    """The sentences, the most important first."""
+    if target.prunes == "2:4":
+        yield from _for_sparse_tensor_cores(layers, target, release)
+    elif target.prunes == "channels":
+        yield (
+            "No pattern of zeros is faster here, neither unstructured nor 2:4: the GPU has no sparse tensor cores, and "
+            "TensorRT computes with zeros as with any other weight."
+        )
+        yield f"Remove whole channels, and keep what stays a multiple of 16; {_NO_CHANNELS}."
+    else:
+        yield (
+            "Prune unstructured zeros, for a CPU runtime that skips them: edgeprune's own will, and "
+            f"{_NO_SPARSE_CPU}. ONNX Runtime computes with zeros as with any other weight: until then zeros make the "
+            "compressed file smaller and nothing faster."
+        )
+    if unseen:
+        told = ", ".join(f"{count} x {operator}" for operator, count in unseen.items())
+        yield f"The plan does not look into {told}: their multiply-adds are missing from the shares."
+
+
+def _for_sparse_tensor_cores(layers: Sequence[PlannedLayer], target: Target, release: Release | None) -> Iterator[str]:
+    worth = [layer for layer in layers if layer.worth_it]
+    yield (
+        "Unstructured zeros gain nothing here: TensorRT computes with them as with any other weight. Only channels "
+        "that are removed, and 2:4, can make a network faster."
+    )
+    yield f"First remove channels, and round what stays to a multiple of 32; {_NO_CHANNELS}."
+    if worth:
+        share = sum(layer.share for layer in worth)
+        yield (
+            f"Then prune 2:4 where it may win: {_counted(len(worth), 'layer')} with {100 * share:.0f} % of the "
+            "multiply-adds (--pattern 2:4), and leave the others dense: there 2:4 costs accuracy for nothing. "
+            "TensorRT times sparse against dense kernels for each layer; only the built engine shows which it chose."
+        )
+    else:
+        yield (
+            "No layer here is large enough for 2:4 to win: leave 2:4 away, it would cost accuracy for nothing. "
+            f"The rule of thumb asks for K >= {LARGE} output channels and C x kernel >= {LARGE}."
+        )
+    yield from _doubts(layers, target, release)
+
+
+def _doubts(layers: Sequence[PlannedLayer], target: Target, release: Release | None) -> Iterator[str]:
+    """What is not known of this target, and what another release would do."""
+    if target.tensorrt is None:
+        yield "TensorRT for RTX does not tell which layers it looks at, nor which it runs sparse: not known."
+    elif target.name == "jetson-thor":
+        yield "On Thor this is unproven: its tensor cores are specified with 2:4, a gain under TensorRT is not."
+    products = sum(layer.op == "MatMul" and layer.eligible for layer in layers)
+    if not products or release is None or target.tensorrt is None:
+        return
+    oldest = int(target.tensorrt[0].split(".")[0])
+    told = _counted(products, "MatMul layer")
+    if release[0] < FIRST_WITH_MATMUL:
+        yield f"TensorRT {FIRST_WITH_MATMUL} and newer look at the {told} too."
+    elif oldest < FIRST_WITH_MATMUL:
+        yield (
+            f"The {told} {'counts' if products == 1 else 'count'} from TensorRT {FIRST_WITH_MATMUL} on; older releases "
+            f"for this device look at Conv and Gemm only (--tensorrt {target.tensorrt[0]})."
+        )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
