@@ -342,11 +342,14 @@ def test_each_verb_works_alone_on_a_users_own_network(data: str, pattern: str, s
     finished = theirs / "two" / "2-retrain" / "student.safetensors"
     target = ("--target", "jetson-orin")
     out, _ = succeed("export", *given, *target, "--checkpoint", finished, "--out", "three", says=says)
-    assert out.split() == ["three/3-export/model.onnx"]
+    *written, _ = out.splitlines()
+    files = ("model.onnx", "model.fp16.onnx", "model.int8.onnx", "manifest.json")
+    assert written == [f"three/3-export/{name}" for name in files]
     weights = initializers(theirs / "three" / "3-export" / "model.onnx")
     assert sum(int((weights[f"{name}.weight"] == 0).sum()) for name in masks) == zeros
     manifest = json.loads((theirs / "three" / "3-export" / "manifest.json").read_text())
-    assert list(manifest["networks"]) == ["sparse"]
+    assert list(manifest["networks"]) == ["sparse", "sparse-fp16", "sparse-int8"]
+    assert manifest["planned"] == ([] if pattern == "unstructured" else ["4"])
     assert manifest["networks"]["sparse"]["zeros"] == zeros
     assert manifest["networks"]["sparse"]["pattern"] == pattern
     assert manifest["target"] == "jetson-orin"

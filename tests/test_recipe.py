@@ -292,7 +292,7 @@ def test_an_unknown_key_gets_the_nearest(setting: str, nearest: str) -> None:
         ("retrain.lr_schedule=cosin", "learning-rate schedule", "cosine"),
         ("export.target=jetson-orni", "target", "jetson-orin"),
         ("measure.protocol=quik", "protocol", "quick"),
-        ("measure.runtimes=['otr']", "runtime", "ort"),
+        ("measure.runtimes=['orrt']", "runtime", "ort"),
     ],
 )
 def test_every_name_is_looked_up_and_gets_the_nearest(setting: str, kind: str, nearest: str) -> None:

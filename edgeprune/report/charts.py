@@ -23,8 +23,8 @@ def distribution(rows: Sequence[Row]) -> str:
     for row in shown:
         points = [(value * factor, float(level)) for level, value in enumerate(row.quantiles_ms)]
         seen = [point for point in points if point[0] <= span[1]]
-        marks.append(steps(frame, [(span[0], 0.0), *seen, (span[1], seen[-1][1])], row.name))
-    medians = ", ".join(f"{row.name} {wording.milliseconds(row.latency_ms['median'])}" for row in shown)
+        marks.append(steps(frame, [(span[0], 0.0), *seen, (span[1], seen[-1][1])], row.role))
+    medians = ", ".join(f"{row.role} {wording.milliseconds(row.latency_ms['median'])}" for row in shown)
     return drawing(frame, marks, f"Distribution of latencies; medians: {medians}")
 
 
@@ -42,8 +42,8 @@ def rounds(rows: Sequence[Row]) -> str:
         offset = (position - (len(shown) - 1) / 2) * 0.34
         for number, timed in enumerate(row.rounds, start=1):
             low, middle, high = (timed[key] * factor for key in ("p10", "median", "p90"))
-            marks.append(whisker(frame, number + offset, low, high, row.name))
-            marks.append(dot(frame, number + offset, middle, row.name))
+            marks.append(whisker(frame, number + offset, low, high, row.role))
+            marks.append(dot(frame, number + offset, middle, row.role))
     return drawing(frame, marks, f"Median latency of each of {last} rounds, dense beside sparse")
 
 

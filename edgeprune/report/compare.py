@@ -12,14 +12,19 @@ from edgeprune.report.records import Comparison, Row
 from edgeprune.report.uncertainty import LEVEL, Ratio, ratio, verdict
 
 
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
 def conditions(row: Row) -> tuple[str, str, Mapping[str, Any]]:
     """What two rows must share before their latencies may be compared."""
     return row.device, row.runtime, row.workload
 
 
-def setting(row: Row) -> tuple[str, str, int, int, str]:
+def setting(row: Row) -> tuple[str, str, int, int, str, int, str]:
     """The conditions in short, in the order in which a report lists them: what tells one table from the next."""
-    return row.device, row.runtime, row.batch, row.threads, str(row.workload.get("protocol", ""))
+    protocol, precision = str(row.workload.get("protocol", "")), row.precision
+    exact_first = PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
+    return row.device, row.runtime, row.batch, row.threads, protocol, exact_first, precision
 
 
 def session(row: Row) -> tuple[str, str]:
@@ -40,6 +45,7 @@ def compare(sparse: Row, dense: Row) -> Comparison:
         runtime=sparse.runtime,
         batch=sparse.batch,
         threads=sparse.threads,
+        precision=sparse.precision,
         name=sparse.name,
         baseline=dense.name,
         latency_ratio=timed.value if timed else None,

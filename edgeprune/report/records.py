@@ -97,6 +97,7 @@ class Comparison:
     runtime: str
     batch: int
     threads: int
+    precision: str  # of the sparse network
     name: str
     baseline: str
     latency_ratio: float | None  # sparse / dense: below 1 is faster

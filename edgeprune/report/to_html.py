@@ -63,7 +63,7 @@ def _groups(report: Report) -> list[dict[str, Any]]:
     groups = []
     for _, members in groupby(report.rows, key=compare.setting):
         rows = list(members)
-        shown = [row for row in rows if row.name in ("dense", "sparse") and row.rounds and row.quantiles_ms]
+        shown = [row for row in rows if row.role in ("dense", "sparse") and row.rounds and row.quantiles_ms]
         groups.append(
             {
                 "rows": rows,

@@ -83,12 +83,15 @@ class Planned(NamedTuple):
 
 
 def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
-    """All masked layers under an N:M recipe; of somebody's own sparse checkpoint those whose zeros turn out 2:4."""
-    pattern = bench.recipe.prune.pattern
-    if fixed_sparsity(pattern) is not None:
-        return Planned(pattern, sorted(masks))
-    own = bench.recipe.student.holds != "dense"
-    return Planned("2:4", sorted(name for name, mask in masks.items() if own and _two_of_four(mask)))
+    """All masked layers under an N:M recipe; of somebody's own sparse checkpoint those whose zeros turn out N:M.
+
+    A checkpoint of an unstructured recipe is looked at for 2:4.
+    """
+    stated = fixed_sparsity(bench.recipe.prune.pattern) is not None
+    pattern = bench.recipe.prune.pattern if stated else "2:4"
+    if bench.recipe.student.holds != "dense":
+        return Planned(pattern, sorted(name for name, mask in masks.items() if _fits(mask, pattern)))
+    return Planned(pattern, sorted(masks) if stated else [])
 
 
 def without_gain(target: Target, planned: Planned, masks: masking.Masks) -> str | None:
@@ -242,10 +245,12 @@ class _Work:
         }
 
 
-def _two_of_four(mask: Tensor) -> bool:
-    if mask.ndim < 2 or mask.shape[1] % 4:
+def _fits(mask: Tensor, pattern: str) -> bool:
+    """Whether every group of M neighbouring input channels keeps N at most."""
+    n, m = map(int, pattern.split(":"))
+    if mask.ndim < 2 or mask.shape[1] % m:
         return False
-    return int(mask.movedim(1, -1).reshape(-1, 4).sum(dim=1).max()) <= 2
+    return int(mask.movedim(1, -1).reshape(-1, m).sum(dim=1).max()) <= n
 
 
 def calibration_images(bench: Bench) -> NDArray[np.float32]:

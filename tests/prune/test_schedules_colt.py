@@ -71,7 +71,7 @@ def test_one_round_of_two_parts_by_hand(data: Dataset, tmp_path: Path) -> None:
     assert same(state.masks or {}, both)
     total = sum(mask.numel() for mask in both.values())
     assert geometric(0.8, state.position, 8) == pytest.approx(zeros(both) / total)
-    assert state.drop == pytest.approx(drop_of(toy(0), both))
+    assert state.drop == pytest.approx(drop_of(toy(0), both), rel=1e-4)  # norms in float32, added up in another order
 
 
 def undecayed(given: Task) -> Any:

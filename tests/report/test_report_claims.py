@@ -224,7 +224,7 @@ def test_lower_precisions_compare_with_the_dense_network_in_the_same_precision(r
     write_json(path, manifest)
     report = report_json(run)
     names = [row["name"] for row in report["rows"]]
-    assert names == ["teacher", "dense", "dense-int8", "pruned", "sparse", "sparse-int8"]
+    assert names == ["teacher", "dense", "pruned", "sparse", "dense-int8", "sparse-int8"]
     assert [(found["name"], found["baseline"]) for found in report["comparisons"]] == [
         ("sparse", "dense"),
         ("sparse-int8", "dense-int8"),

@@ -19,7 +19,7 @@ LISTS = {path.stem: known_names(path) for path in sorted(FOLDER.glob("*.txt"))}
 FILES = [path for path in sorted((ROOT / "runtimes").glob("trt*.py")) if "trtexec" not in path.name]
 # Attributes of Python's and our own objects that TensorRT's happen to have too.
 OURS = {"append", "clear", "file", "flags", "float32", "format", "int64", "kind", "logger", "message", "nbytes", "read"}
-OURS |= {"value", "write"}
+OURS |= {"update", "value", "write"}
 
 
 @pytest.fixture(scope="module")
