@@ -11,7 +11,6 @@ from edgeprune.report import sentences
 from edgeprune.report.records import Comparison, Row
 from edgeprune.report.uncertainty import LEVEL, Ratio, ratio, verdict
 
-
 PRECISIONS = ("fp32", "fp16", "int8")
 
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from export.n_of_m import hold_to
-from export.precisions import verify_precision, write_precision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,6 +26,8 @@ from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
 from edgeprune.recipe import fixed_sparsity
 from export import graph
 from export.macs import count_macs
+from export.n_of_m import hold_to
+from export.precisions import verify_precision, write_precision
 from export.sizes import size_bytes
 from export.targets import TARGETS, Target
 from export.to_onnx import plain_copy, to_onnx
