@@ -178,20 +178,20 @@ def export(
 ) -> None:
     """Write verified ONNX files for a target (3-export).
 
-    Another target than the recipe's gets a folder of its own. A checkpoint is exported as it is, zeros and all. The
-    last line says what builds and measures it on the device.
+    Another target or precision than the recipe's gets a folder of its own. A checkpoint is exported as it is, zeros and
+    all. The last line says what builds and measures it on the device.
     """
     given = {key: value for key, value in _given(locals()).items() if key != "check"}
     from edgeprune.delivery import accepted, deliver, examine
 
-    if recipe is not None and recipe.endswith(".onnx"):
-        print("\n".join(examine(Path(recipe), target, check=check)))
+    if recipe is not None and recipe.lower().endswith(".onnx"):
+        print("\n".join(examine(Path(recipe), given, settings, out, check=check)))
         return
     delivered = deliver(recipe, given, settings, out, _progress())
     for warning in delivered.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print("\n".join(map(str, delivered.files)))
-    for line in accepted(delivered.files) if check else ():
+    for line in accepted(delivered.files, delivered.target) if check else ():
         print(line)
     print(f"on the device, in a copy of {delivered.bundle}: {delivered.command}")
 
@@ -212,18 +212,23 @@ def measure(
     protocol: Annotated[str | None, typer.Option(help="How long and how often: edgeprune list protocols.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images in one inference.", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime.", min=1)] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Take over what was measured by hand; --device names it.")
+    ] = None,
 ) -> None:
     """Measure a run's networks on devices (5-measure).
 
     What was measured before and is not measured again stays.
     """
-    from edgeprune.verbs import measure_run
+    from edgeprune.verbs import measure_run, take_over_results
 
-    asked = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
-    for path in measure_run(
-        run, device, {key: value for key, value in asked.items() if value is not None}, _progress()
-    ):
-        print(path)
+    options = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
+    asked = {key: value for key, value in options.items() if value is not None}
+    if results is not None:
+        written = take_over_results(run, results, device, asked)
+    else:
+        written = measure_run(run, device, asked, _progress())
+    print("\n".join(map(str, written)))
 
 
 @app.command()

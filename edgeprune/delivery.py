@@ -24,6 +24,7 @@ class Delivered(NamedTuple):
     warnings: list[str]
     command: str
     """What is typed on the device, in a copy of the bundle."""
+    target: Target
 
 
 def deliver(
@@ -31,6 +32,7 @@ def deliver(
 ) -> Delivered:
     """Export a run folder anew, or do a recipe's steps (or those for a checkpoint) up to its bundle."""
     if recipe is not None and Path(recipe, "recipe.toml").is_file():
+        _refuse(recipe, given, settings, out, but=("target", "precision"))
         return _anew(opened(Path(recipe)), given.get("target"), given.get("precision"), progress)
     holds = {"holds": "sparse"} if "checkpoint" in given else {}
     chosen, folder = read(recipe, partial_recipe({**given, **holds}), settings, out)
@@ -55,6 +57,17 @@ def _anew(rundir: RunDir, target: str | None, precision: str | None, progress: P
     return _delivered(*_places(run(recipe, rundir.path, progress, until="compile")))
 
 
+def _refuse(what: str, given: Mapping[str, Any], settings: list[str], out: Path | None, but: tuple[str, ...]) -> None:
+    """What is there already is exported, or looked at, as it is: an option that would change it is refused."""
+    others = [name for name in given if name not in but]
+    others += ["set"] * bool(settings) + ["out"] * (out is not None)
+    if others:
+        raise UserError(
+            f"{what} is taken as it is: --{others[0].replace('_', '-')} has no place here",
+            "leave it out; to change the run itself, begin from its recipe",
+        )
+
+
 def _places(rundir: RunDir) -> tuple[Path, Path]:
     return rundir["export"], rundir["compile"] / "bundle"
 
@@ -62,17 +75,22 @@ def _places(rundir: RunDir) -> tuple[Path, Path]:
 def _delivered(exported: Path, bundle: Path) -> Delivered:
     told, runtimes = read_json(exported / "manifest.json"), read_json(bundle / "manifest.json")["runtimes"]
     files = [exported / network["file"] for network in told["networks"].values()]
-    wanted = TARGETS[told["target"]].runtime
-    option = "" if wanted in runtimes else f" --runtime {wanted}"
+    target = TARGETS[told["target"]]
+    option = "" if target.runtime in runtimes else f" --runtime {target.runtime}"
     command = f"python3 -m runtimes measure .{option}"
-    return Delivered([*files, exported / "manifest.json"], bundle, told["warnings"], command)
+    return Delivered([*files, exported / "manifest.json"], bundle, told["warnings"], command, target)
 
 
-def accepted(files: list[Path]) -> Iterator[str]:
+def accepted(files: list[Path], target: Target | None) -> Iterator[str]:
     """One line for each ONNX file that TensorRT's parser and builder take, then what that does not show.
 
-    The first file that they refuse is a `UserError`.
+    The first file that they refuse is a `UserError`, and so is a target that TensorRT does not run on.
     """
+    if target is not None and target.runtime != "trt":
+        raise UserError(
+            f"{target.name} does not run TensorRT, whose parser --check asks",
+            "leave --check out: ONNX Runtime has run each file when it was verified",
+        )
     from runtimes.trt_check import check
 
     notes: dict[str, None] = {}
@@ -84,15 +102,19 @@ def accepted(files: list[Path]) -> Iterator[str]:
         )
         notes |= {found.note: None} if found.note else {}
     yield from notes
+    if notes and target is not None and target.compute_capability not in ("8.6", "8.7"):
+        capability = target.compute_capability
+        yield f"{target.name} has compute capability {capability}: its own builder may decide otherwise"
 
 
-def examine(path: Path, target: str | None, *, check: bool) -> list[str]:
+def examine(path: Path, given: Mapping[str, Any], settings: list[str], out: Path | None, *, check: bool) -> list[str]:
     """Hold an ONNX file that is there already to what it says of itself, to a target, and to TensorRT's parser."""
+    _refuse(str(path), given, settings, out, but=("target",))
     if not check:
         raise UserError(
             f"{path} is an ONNX file already: there is nothing to export", "look whether it is accepted: add --check"
         )
     from export.examine import examine
 
-    chosen: Target | None = pick(TARGETS, target, "target") if target else None
-    return [*examine(path, chosen), *accepted([path])]
+    chosen = pick(TARGETS, given["target"], "target") if "target" in given else None
+    return [*examine(path, chosen), *accepted([path], chosen)]

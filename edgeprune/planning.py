@@ -32,7 +32,7 @@ def plan_for(model: str, target: str, *, tensorrt: str | None = None, image_size
     """The plan of what `model` names: an ONNX file, a run folder, package.module:factory, or a network's name.
 
     A network by name has random weights: a plan looks at shapes. `image_size` is the side of its square images in
-    pixels. Whatever cannot be planned is a `UserError`.
+    pixels; where something else decides that, it is refused. Whatever cannot be planned is a `UserError`.
     """
     from export.plan import plan, release_for
 
@@ -69,6 +69,8 @@ def _of_run(folder: Path, target: Target, image_size: int | None) -> Outline:
     for name in ("model.onnx", "dense.onnx"):
         if (run["export"] / name).is_file():
             return _outline(str(run["export"] / name), target, image_size)
+    if image_size is not None:
+        raise UserError(f"the data of the run {folder} decide the size of its images", "leave --image-size out")
     from edgeprune.pipeline import workbench
 
     bench = workbench(run.recipe(), run)

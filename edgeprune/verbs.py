@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> lis
     files = [str(path) for path in sorted(written.iterdir()) if path.suffix in shown or path.name == "bundle"]
     report = written / "report.json"
     return [str(read_json(report)["headline"]), *files] if report.is_file() else files
+
+
+def take_over_results(folder: Path, results: Path, devices: list[str], asked: Mapping[str, Any]) -> list[Path]:
+    """Keep and score what was measured by hand on one device; return the measurements' files."""
+    if asked or len(devices) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", devices[0]):
+        raise UserError(
+            "results are taken over as they were measured, under one name for the device",
+            "for example: edgeprune measure RUN --results FOLDER --device orin-nano",
+        )
+    rundir = opened(folder)
+    from edgeprune.steps.measure import take_over
+
+    with rundir.locked():
+        written = take_over(workbench(rundir.recipe(), rundir), devices[0], results)
+        rundir.outdate("report")
+    return written
 
 
 def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], progress: Progress) -> list[Path]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from onnx import ModelProto
 
 from export import graph as graphs
-from export.n_of_m import count_groups, hold_to
-from export.simplify import mask_operations
+from export.n_of_m import computed_weights, count_groups, hold_to, refusal
+from export.simplify import constants_to_initializers, mask_operations
 from export.targets import Target
 from runtimes.errors import UserError
 
@@ -26,18 +26,22 @@ def examine(path: Path, target: Target | None) -> list[str]:
         (`edgeprune.planned` and `edgeprune.pattern` in its metadata), or the target cannot read it.
     """
     model = graphs.read(path)
+    stated = {entry.key: entry.value for entry in model.metadata_props}
+    if target is not None:
+        _readable(model, path, target)
     masks = mask_operations(model)
     if masks:
         raise UserError(
             f"{path} still multiplies by a mask when it runs, in '{masks[0]}'",
             "bake the mask into the weight; `edgeprune export` does that",
         )
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    planned = _planned(told, path)
-    pattern = told.get("edgeprune.pattern", "2:4") if planned else "2:4"
+    constants_to_initializers(model)  # some exporters write weights as nodes; the file stays as it is
+    planned = _planned(stated, path)
+    pattern = stated.get("edgeprune.pattern", "2:4") if planned else "2:4"
     hold_to(model, path, planned, pattern)
-    if target is not None:
-        _readable(model, path, target)
+    computed = computed_weights(model.graph)
+    if computed:  # where nothing is planned, too: TensorRT takes it, and can do nothing with zeros in it
+        raise refusal(computed[0], path)
     return [_counted(model, path, planned, pattern)]
 
 
@@ -53,7 +57,7 @@ def _planned(told: Mapping[str, str], path: Path) -> list[str]:
 
 def _readable(model: ModelProto, path: Path, target: Target) -> None:
     """A newer opset or IR version than the target's oldest runtime knows is refused; an older one is read."""
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    opset = graphs.opset(model)
     if opset > target.opset or model.ir_version > target.ir_version:
         raise UserError(
             f"{path} has opset {opset} and IR version {model.ir_version}; {target.name} reads opset {target.opset} and "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from export import graph as graphs
-from export.shapes import infer_shapes
+from export.shapes import fixed_batch, infer_shapes
 from runtimes.errors import UserError
 
 
@@ -19,12 +19,12 @@ def count_macs(path: Path) -> dict[str, tuple[int, int]]:
     A layer is a convolution or a linear layer with a constant weight; every weight is used once for each output
     position, so a layer costs positions * weights and positions * non-zero weights. Multiplications by the padding
     count, as is usual; biases, activations and products of two activations (attention) do not. A layer used twice
-    costs twice.
+    costs twice. Where the file takes a fixed number of images at once, the numbers are divided by it.
 
     :raises UserError: the file is missing or damaged, or the size of a layer's output cannot be known.
     """
     model = graphs.read(path)
-    shapes = infer_shapes(model, batch=1)
+    shapes, images = infer_shapes(model, batch=1), fixed_batch(model.graph)
     found: dict[str, tuple[int, int]] = {}
     for layer in graphs.layers(model.graph):
         shape = shapes.get(layer.node.output[0])
@@ -33,7 +33,7 @@ def count_macs(path: Path) -> dict[str, tuple[int, int]]:
                 f"{path}: the shape of the output of layer '{layer.name}' cannot be inferred",
                 "export the model again with edgeprune, which states the input's shape",
             )
-        positions = _positions(layer, [size or 0 for size in shape])
+        positions = _positions(layer, [size or 0 for size in shape]) // images
         before = found.get(layer.name, (0, 0))
         nonzero = int(np.count_nonzero(layer.weight))
         found[layer.name] = (before[0] + positions * layer.weight.size, before[1] + positions * nonzero)
@@ -42,4 +42,6 @@ def count_macs(path: Path) -> dict[str, tuple[int, int]]:
 
 def _positions(layer: graphs.Layer, shape: Sequence[int]) -> int:
     """How many times each weight is used: output pixels of a convolution, rows of a linear layer."""
-    return prod(shape[2:]) if layer.node.op_type == "Conv" else prod(shape[:-1])
+    weight = layer.weight
+    each: int = weight.size // weight.shape[0] if layer.node.op_type == "Conv" else weight.shape[-1]  # for one output
+    return prod(shape) * each // int(weight.size)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from export import graph as graphs
 from runtimes.errors import UserError
+
+ON_THE_LEFT = "its weight stands on the left of the product, where no rule for 2:4 is documented"
 
 _AGAIN = "export the run again; if this stays, say which network it is in an issue"
 
@@ -37,19 +39,53 @@ class Groups:
     """Non-zeros of that group; 0 where none is broken."""
 
 
-def count_groups(model: ModelProto, n: int = 2, m: int = 4) -> dict[str, Groups]:
-    """The groups of every layer whose input channels divide by `m`; of a layer used twice, those of its worst use.
+@dataclass(frozen=True)
+class Computed:
+    """A layer whose weight does not lie in the file, or lies there in a form that edgeprune cannot read."""
 
-    A weight may reach its layer through a Transpose, Cast, Identity, QuantizeLinear or DequantizeLinear. In an int8
-    weight the zero point counts as zero.
+    name: str
+    told: str
+    """What is wrong with it, to be said after the layer's name."""
+    hint: str
+
+
+def count_groups(model: ModelProto, n: int = 2, m: int = 4) -> dict[str, Groups]:
+    """The groups of every layer that can be N:M by its shape (`unfit`); of a layer used twice, those of its worst use.
+
+    A weight may reach its layer through a Transpose, Reshape, Cast, Identity, QuantizeLinear or DequantizeLinear. In an
+    int8 weight the zero point counts as zero.
     """
     found: dict[str, Groups] = {}
     for layer in graphs.layers(model.graph):
-        if layer.weight.ndim >= 2 and not layer.weight.shape[layer.reduced_axis] % m:
+        if _unfit(layer, m) is None:
             counted = _count(layer, n, m)
             if layer.name not in found or found[layer.name].broken < counted.broken:
                 found[layer.name] = counted
     return found
+
+
+def unfit(node: NodeProto, shape: tuple[int, ...], *, position: int = 1, m: int = 4) -> str | None:
+    """Why a layer cannot be N:M for TensorRT, by its operator and the shape of its weight; None where it can.
+
+    The one rule of plan, gate and examination: TensorRT developer guide 8.5.3, "Structured Sparsity"; for grouped
+    convolutions NVIDIA/TensorRT#4054.
+
+    :param shape: in torch's layout, (out, in / groups, *kernel) or (out, in).
+    :param position: which input of the node the weight is.
+    """
+    groups = int(graphs.attribute(node, "group", 1))
+    if node.op_type == "ConvTranspose":
+        return "transposed convolution: no sparse kernels for it"
+    if groups > 1:
+        return "depthwise: each output reads one channel" if shape[1] == 1 else f"grouped convolution, {groups} groups"
+    if position != 1:
+        return ON_THE_LEFT
+    if node.op_type != "Conv" and len(shape) != 2:
+        return f"a weight of {len(shape)} dimension{'s' if len(shape) != 1 else ''}, not a matrix"
+    channels = shape[1]
+    if channels < m:
+        return f"reads {channels} channel{'s' if channels != 1 else ''}: fewer than a group of {m}"
+    return f"reads {channels} channels: no multiple of {m}" if channels % m else None
 
 
 def hold_to(model: ModelProto, path: Path, planned: Iterable[str], pattern: str) -> dict[str, Groups]:
@@ -57,32 +93,37 @@ def hold_to(model: ModelProto, path: Path, planned: Iterable[str], pattern: str)
 
     :param planned: layer or parameter names, `layer1.0.conv1` or `layer1.0.conv1.weight`.
     :param pattern: "2:4" and the like; any other is taken only where nothing is planned.
-    :raises UserError: naming the layer: not in the file, its weight computed when the file runs, its channels no
-        multiple of M, or a group of more than N non-zeros.
+    :raises UserError: naming the layer: not in the file, its weight computed when the file runs, of a kind or a width
+        that cannot be N:M, or a group of more than N non-zeros.
     """
     names = [graphs.layer_name(name) for name in planned]
     if not names:
         return {}
     n, m = _two_numbers(pattern)
     stored = {layer.name: layer for layer in graphs.layers(model.graph)}
-    computed = next(iter(_computed_weights(model.graph).items()), None)
-    if computed is not None:
-        raise UserError(
-            f"layer '{computed[0]}': its weight is not stored in {path} but computed when it runs, in '{computed[1]}'",
-            "TensorRT takes 2:4 only from stored weights: multiply the mask into the weight, then export again",
-        )
+    computed = {one.name: one for one in computed_weights(model.graph)}
     counted = count_groups(model, n, m)
     for name in names:
+        if name in computed or (name not in stored and computed):  # an input has no name that tells its layer
+            raise refusal(computed.get(name) or next(iter(computed.values())), path)
         if name not in stored:
             raise UserError(f"{path} has no layer '{name}', which is planned to be {pattern}", _AGAIN)
         if name not in counted:
-            channels = stored[name].weight.shape[stored[name].reduced_axis]
             raise UserError(
-                f"layer '{name}' in {path} cannot be {pattern}: its {channels} input channels are no multiple of {m}",
-                "leave it out of the plan, or give the layer before it another width",
+                f"layer '{name}' in {path} cannot be {pattern}: {_unfit(stored[name], m)}",
+                "leave it out of the plan; where it is the width, give the layer before it another one",
             )
         _hold(counted[name], path, pattern, m)
     return {name: counted[name] for name in names}
+
+
+def refusal(computed: Computed, path: Path) -> UserError:
+    """What to tell of a layer in the file at `path` whose weight is not stored there."""
+    return UserError(f"layer '{computed.name}' of {path}: {computed.told}", computed.hint)
+
+
+def _unfit(layer: graphs.Layer, m: int) -> str | None:
+    return unfit(layer.node, layer.weight.shape, position=layer.position, m=m)
 
 
 def _hold(found: Groups, path: Path, pattern: str, m: int) -> None:
@@ -124,21 +165,47 @@ def _two_numbers(pattern: str) -> tuple[int, int]:
     return int(numbers[1]), int(numbers[2])
 
 
-def _computed_weights(graph: GraphProto) -> dict[str, str]:
-    """Layers whose weight is computed when the file runs, and the node that computes it.
+def computed_weights(graph: GraphProto) -> list[Computed]:
+    """Layers whose weight is no constant of the file, in graph order: TensorRT takes N:M only from stored weights.
 
     The layer is named after the weight it starts from. A product of two activations (attention) is no layer.
     """
     constants, made_by = graphs.initializers(graph), graphs.producers(graph)
     inputs = {value.name for value in graph.input} - set(constants)
     stored = {layer.node.output[0] for layer in graphs.layers(graph)}
-    found: dict[str, str] = {}
+    found: dict[str, Computed] = {}
     for node in graph.node:
-        if node.op_type not in graphs.KINDS or node.output[0] in stored:
-            continue
-        read = {name for before in graphs.ancestors(node.input[1], made_by) for name in before.input if name}
-        if node.op_type != "MatMul" or not inputs & read:
-            starts = sorted(read & set(constants), key=lambda name: (not name.endswith("weight"), name))
-            maker = made_by.get(node.input[1], node)
-            found[graphs.layer_name(starts[0]) if starts else graphs.label(node)] = graphs.label(maker)
-    return found
+        if node.op_type in graphs.KINDS and node.domain in graphs.ONNX and node.output[0] not in stored:
+            sides = [1] if node.op_type == "Conv" else [1, 0]
+            read = {at: _read_for(node.input[at], made_by) for at in sides}
+            fixed = next((at for at in sides if not inputs & read[at]), None)
+            if fixed is not None or node.op_type != "MatMul":
+                one = _computed(node, 1 if fixed is None else fixed, read, graph)
+                found.setdefault(one.name, one)
+    return list(found.values())
+
+
+def _read_for(name: str, made_by: dict[str, NodeProto]) -> set[str]:
+    return {name} | {read for before in graphs.ancestors(name, made_by) for read in before.input if read}
+
+
+def _computed(node: NodeProto, at: int, read: dict[int, set[str]], graph: GraphProto) -> Computed:
+    """How the weight that is input `at` of `node` comes about; `read`: all that each side depends on."""
+    constants, made_by, weight = graphs.initializers(graph), graphs.producers(graph), node.input[at]
+    starts = sorted(read[at] & set(constants), key=lambda name: (not name.endswith("weight"), name))
+    name = graphs.layer_name(starts[0]) if starts else graphs.label(node)
+    if weight not in made_by:
+        return Computed(graphs.layer_name(weight), "its weight is an input of the graph", "store it in the file")
+    maker = f"in '{graphs.label(made_by[weight])}'"
+    if (stored := graphs.stored_as(weight, constants, made_by)) is not None:
+        return Computed(
+            graphs.layer_name(stored),
+            f"edgeprune cannot read the form its weight is stored in, {maker}",
+            "scales by blocks, scales of 0 and float8 are not read: store it in float32, or in int8 with a scale for "
+            "each output channel",
+        )
+    return Computed(
+        name,
+        f"its weight is not stored there but computed when it runs, {maker}",
+        "TensorRT takes 2:4 only from stored weights: multiply the mask into the weight, bake other arithmetic in",
+    )

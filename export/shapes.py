@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import prod
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -12,20 +15,41 @@ from export import graph as graphs
 Shape = tuple[int | None, ...]
 """Sizes by axis; None is a size that only the batch decides."""
 
-_LARGE = 1024
+LARGE = 1024
 """Initializers of more elements are weights, of which inference needs the shape and not the values."""
 
 
 def infer_shapes(model: ModelProto, *, batch: int | None = None) -> dict[str, Shape]:
-    """Shape of every value whose rank can be inferred, with the first axis of the inputs set to `batch`."""
-    inferred = onnx.shape_inference.infer_shapes(_without_weights(model, batch), data_prop=True)
-    graph = inferred.graph
-    return {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
+    """Shape of every value whose rank can be inferred, with the first axis of the inputs set to `batch` where free."""
+    opened = open_weights(model, batch=batch)
+    for value in opened.graph.output:
+        value.type.tensor_type.ClearField("shape")  # it may name the batch
+    graph = onnx.shape_inference.infer_shapes(opened, data_prop=True).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name: _shape(value) for value in values if value.type.tensor_type.HasField("shape")}
+
+
+def images(graph: GraphProto) -> ValueInfoProto | None:
+    """The input that the images come in: the first one of four axes, (N, channels, height, width) or (N, h, w, c)."""
+    constants = graphs.initializers(graph)
+    values = (value for value in graph.input if value.name not in constants)
+    return next((value for value in values if len(value.type.tensor_type.shape.dim) == 4), None)
+
+
+def fixed_batch(graph: GraphProto) -> int:
+    """How many images the graph takes at once where its input says so, else 1."""
+    value = images(graph)
+    return 1 if value is None else max(value.type.tensor_type.shape.dim[0].dim_value, 1)
+
+
+def by(sizes: Iterable[object]) -> str:
+    """Sizes as a message has them: 3 x 224 x ?."""
+    return " x ".join("?" if size is None else str(size) for size in sizes)
 
 
 def float_values(model: ModelProto) -> set[str]:
     """Names of all values that are float32: inputs, constants, and what is computed from them."""
-    inferred = onnx.shape_inference.infer_shapes(_without_weights(model, None), data_prop=True).graph
+    inferred = onnx.shape_inference.infer_shapes(open_weights(model, batch=None), data_prop=True).graph
     computed = (*inferred.value_info, *inferred.input, *inferred.output)
     found = {value.name for value in computed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     return found | {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
@@ -61,21 +85,35 @@ def free_one_size(model: ModelProto) -> None:
             node.input[1] = name
 
 
-def _without_weights(model: ModelProto, batch: int | None) -> ModelProto:
-    """The model with its weights as inputs of a known shape: inference copies the model, and weights are large."""
+def open_weights(model: ModelProto, *, batch: int | None) -> ModelProto:
+    """A copy of `model` in which weights are inputs, and images come `batch` at a time where their number is free.
+
+    Inference copies the model, and weights are large. Constants that have no value in the file, or a long one, become
+    inputs of their shape; every other input keeps the sizes that the file gives it.
+    """
     graph = GraphProto(name=model.graph.name, node=model.graph.node, output=model.graph.output)
+    constants = graphs.initializers(model.graph)
     for value in model.graph.input:
-        graph.input.add().CopyFrom(value)
-        if batch is not None:
-            graph.input[-1].type.tensor_type.shape.dim[0].dim_value = batch
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
-    for tensor in model.graph.initializer:
-        if int(np.prod(tensor.dims)) > _LARGE:
+        if value.name not in constants:  # files of before IR version 4 list weights among the inputs
+            graph.input.add().CopyFrom(value)
+            first = graph.input[-1].type.tensor_type.shape.dim[:1]
+            if batch is not None and first and not first[0].HasField("dim_value"):
+                first[0].dim_value = batch
+    for tensor in constants.values():
+        if prod(tensor.dims) > LARGE or not _has_values(tensor):
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         else:
             graph.initializer.append(tensor)
-    return ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
+    opened = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
+    opened.functions.extend(model.functions)
+    return opened
+
+
+def _has_values(tensor: TensorProto) -> bool:
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return False
+    held = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+    return prod(tensor.dims) == 0 or any(len(getattr(tensor, name)) for name in held)
 
 
 def _shape(value: ValueInfoProto) -> Shape:

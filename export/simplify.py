@@ -19,7 +19,7 @@ from export.shapes import free_one_size, known_sizes
 _ARITHMETIC = {"Abs", "Add", "Ceil", "Div", "Exp", "Floor", "MatMul", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal"}
 _LOGIC = {"Cast", "Clip", "Equal", "Greater", "Less", "Mod", "Not", "ScatterND", "Sign", "Sqrt", "Sub", "Where"}
 _SHAPING = {"Concat", "ConstantOfShape", "Expand", "Flatten", "Gather", "Range", "Reshape", "Shape", "Slice", "Squeeze"}
-_FOLDED = _ARITHMETIC | _LOGIC | _SHAPING | {"Tile", "Transpose", "Unsqueeze"}
+FOLDED = _ARITHMETIC | _LOGIC | _SHAPING | {"Tile", "Transpose", "Unsqueeze"}
 """Operators computed now when all they read is constant: cheap, without state, without chance."""
 
 _WITH_WEIGHTS = frozenset(graphs.KINDS)
@@ -89,7 +89,7 @@ def fold_constants(model: ModelProto) -> None:
             constants[name] = model.graph.initializer.add()
         constants[name].CopyFrom(numpy_helper.from_array(value, name))
         used[name] = used.pop(node.output[0], [])
-        _rewire(used[name], node.output[0], name)
+        rewire(used[name], node.output[0], name)
         folded.append(node)
     graphs.remove(model.graph, folded)
 
@@ -127,6 +127,14 @@ def drop_unused(model: ModelProto) -> None:
     del model.graph.value_info[:]
 
 
+def rewire(nodes: Iterable[NodeProto], old: str, new: str) -> None:
+    """Let `nodes` read the value `new` wherever they read `old`."""
+    for node in nodes:
+        for position, name in enumerate(node.input):
+            if name == old:
+                node.input[position] = new
+
+
 def mask_operations(model: ModelProto) -> list[str]:
     """Names of the multiplications by which a layer's weight is still masked when the file runs.
 
@@ -137,8 +145,9 @@ def mask_operations(model: ModelProto) -> list[str]:
     inputs = {value.name for value in model.graph.input} - set(graphs.initializers(model.graph))
     found: dict[str, None] = {}
     for node in model.graph.node:
-        if node.op_type in _WITH_WEIGHTS and node.input[1] in made_by:
-            before = list(graphs.ancestors(node.input[1], made_by))
+        sides = node.input[1:2] if node.op_type == "Conv" else node.input[:2]
+        for side in sides if node.op_type in _WITH_WEIGHTS else ():
+            before = list(graphs.ancestors(side, made_by))
             if not any(name in inputs for ancestor in before for name in ancestor.input):
                 found.update((graphs.label(mask), None) for mask in before if mask.op_type in ("Mul", "Where"))
     return list(found)
@@ -153,21 +162,14 @@ def _bypass(graph: GraphProto, node: NodeProto) -> None:
     source, target = node.input[0], node.output[0]
     if target not in graphs.outputs(graph):
         graph.node.remove(node)
-        _rewire(graph.node, target, source)
+        rewire(graph.node, target, source)
         return
     maker = graphs.producers(graph).get(source)
     if maker is None or source in graphs.outputs(graph):
         return
     graph.node.remove(node)
     maker.output[list(maker.output).index(source)] = target
-    _rewire(graph.node, source, target)
-
-
-def _rewire(nodes: Iterable[NodeProto], old: str, new: str) -> None:
-    for node in nodes:
-        for position, name in enumerate(node.input):
-            if name == old:
-                node.input[position] = new
+    rewire(graph.node, source, target)
 
 
 def _training(graph: GraphProto, dropout: NodeProto) -> bool:
@@ -183,7 +185,7 @@ def _is_weight(name: str) -> bool:
 
 def _computable(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
     known = all(name in constants for name in node.input if name)
-    return node.op_type in _FOLDED and known and len(node.output) == 1
+    return node.op_type in FOLDED and known and len(node.output) == 1
 
 
 def _compute(node: NodeProto, constants: dict[str, TensorProto]) -> NDArray[np.generic]:

@@ -16,8 +16,10 @@ def size_bytes(path: Path) -> dict[str, int]:
 
     - `onnx`: the file as it is. Zeros take as much room as other weights.
     - `nonzero`: the non-zero values of all floating-point and int8 initializers (weights, biases, scales, what is left
-      of batch normalization), at the width they are stored with: 4 bytes each in float32, 1 in int8. Where they stand
-      is not counted: a sparse format adds its index, and the graph, on top. A lower bound, not a file one can have.
+      of batch normalization), at the width they are stored with: 4 bytes each in float32, 1 in int8. An int8 file for
+      an older TensorRT holds its weights in float32, 4 bytes each (`export.precisions.quantize`): it is no smaller than
+      the fp32 one. Where the values stand is not counted: a sparse format adds its index, and the graph, on top. A
+      lower bound, not a file one can have.
     - `compressed`: the file after gzip at level 9.
 
     :raises UserError: the file is missing or damaged.

@@ -18,6 +18,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from export import graph as graphs
+from export.agreement import AT_ONCE, TOLERANCES, difference
 from export.locate import different_activations, different_weights
 from export.simplify import mask_operations
 from export.targets import Target
@@ -27,10 +28,6 @@ from runtimes.errors import UserError
 from runtimes.protocol import Engine
 from runtimes.tables import pick, resolve
 
-TOLERANCE = 1e-4
-"""Largest accepted error of a logit, as a share of the largest logit; float32 rounding stays 10 times below."""
-
-_CHUNK = 32
 _AGAIN = "export the network again from this checkpoint and these masks"
 
 Array = NDArray[np.float32]
@@ -76,7 +73,7 @@ def verify(
     images: Tensor,
     masks: Mapping[str, Tensor],
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float = TOLERANCES["fp32"],
     target: Target | None = None,
 ) -> Verification:
     """Compare the ONNX file at `path` with `module` and `masks`.
@@ -94,7 +91,7 @@ def verify(
     plain = plain_copy(module)
     counts = _check_weights(plain, model, path, masks)
     expected, found = _answers(plain, path, images)
-    error, scale = _error(expected, found)
+    error, scale = difference(expected, found, "the file")
     if not error <= tolerance * scale:  # so written, NaN is refused too
         what = f"{path} and the torch module give logits {_apart(error)} (largest logit {scale:.3g})"
         raise _differs(what, different_activations(plain, model, images[:1], tolerance))
@@ -105,7 +102,7 @@ def verify(
         argmax_agreement=float(np.mean((expected.argmax(1) == found.argmax(1))[: len(images)])),
         extra_zeros=sum(count.extra_zeros for count in counts),
         layers=counts,
-        opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        opset=graphs.opset(model),
         ir_version=model.ir_version,
     )
 
@@ -185,7 +182,7 @@ def _count(layer: graphs.Layer, keep: NDArray[np.bool_], path: Path) -> LayerCou
 
 def _answers(plain: nn.Module, path: Path, images: Tensor) -> tuple[Array, Array]:
     """Logits of torch and of the runtime, (N + 1, classes): the images in batches, then the first one alone."""
-    batches = [*torch.split(images, _CHUNK), images[:1]] if len(images) > 1 else [images.repeat(2, 1, 1, 1), images]
+    batches = [*torch.split(images, AT_ONCE), images[:1]] if len(images) > 1 else [images.repeat(2, 1, 1, 1), images]
     engine = resolve(pick(RUNTIMES, "ort", "runtime")).load(path, {"threads": str(torch.get_num_threads())})
     try:
         with torch.no_grad():
@@ -205,16 +202,6 @@ def _run(engine: Engine, batch: Tensor, path: Path) -> Array:
             "the batch must be free and the images of the network's size: export the network again",
         ) from error
     return logits
-
-
-def _error(expected: Array, found: Array) -> tuple[float, float]:
-    """Largest absolute difference, and the largest absolute logit of torch; (NaN, ...) where the file gives NaN."""
-    if not np.isfinite(expected).all():
-        raise UserError("the torch module gives logits that are not finite", "the training diverged: train it again")
-    if expected.shape != found.shape:
-        raise UserError(f"the file gives logits {found.shape}, the torch module {expected.shape}", _AGAIN)
-    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
-    return float(difference.max()), float(np.abs(expected).max())
 
 
 def _differs(what: str, layer: str | None) -> UserError:

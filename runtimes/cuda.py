@@ -6,25 +6,11 @@ Attribute numbers and signatures are those of CUDA's driver_types.h and cuda_run
 """
 
 import ctypes
-import ctypes.util
-import glob
 import os
-import platform
-import site
-import sysconfig
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from runtimes.cuda_places import libraries
 from runtimes.errors import UserError
-
-_FOLDERS = (
-    "/usr/local/cuda/lib64",
-    "/usr/local/cuda/targets/{machine}-linux/lib",
-    "/usr/local/cuda-*/lib64",
-    "/usr/local/cuda-*/targets/{machine}-linux/lib",
-    "/usr/lib/{machine}-linux-gnu",
-    "/usr/lib64",
-)
-_IN_PACKAGES = ("nvidia/cu1*/lib", "nvidia/cuda_runtime/lib")
 
 _MAJOR, _MINOR, _PROCESSORS = 75, 76, 16  # cudaDevAttrComputeCapabilityMajor, ...Minor, cudaDevAttrMultiProcessorCount
 _TO_DEVICE, _TO_HOST = 1, 2  # cudaMemcpyKind
@@ -34,6 +20,12 @@ _NAME_BYTES, _PROPERTIES_BYTES = 256, 1 << 15  # the struct grows with each rele
 _OUT_OF_MEMORY = 2
 # Initialisation failed, stub library, old driver, device busy, no device, not ready, driver mismatch, unknown.
 _NO_DEVICE = frozenset((3, 34, 35, 36, 46, 100, 802, 803, 804, 999))
+# The answers of a GPU that is there and not for this user or this container: the operating system's refusal, not
+# permitted, not supported; and a device that is none. Only of the first call: a capture is "not supported" otherwise.
+_FIRST = "cudaGetDeviceCount"
+_NOT_YOURS = frozenset((304, 800, 801))
+_NO_DEVICE_AT_FIRST = frozenset((101, *_NOT_YOURS))
+_SPIN = 1  # cudaDeviceScheduleSpin
 
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 _OUT, _OUT_INT = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int)
@@ -45,6 +37,7 @@ FUNCTIONS: Dict[str, Tuple[Any, ...]] = {
     "cudaDriverGetVersion": (_OUT_INT,),
     "cudaRuntimeGetVersion": (_OUT_INT,),
     "cudaGetLastError": (),
+    "cudaSetDeviceFlags": (ctypes.c_uint,),
     "cudaMalloc": (_OUT, _SIZE),
     "cudaFree": (_POINTER,),
     "cudaHostAlloc": (_OUT, _SIZE, ctypes.c_uint),
@@ -96,12 +89,26 @@ class Cuda:
 
     def gpu(self) -> Gpu:
         """Device 0; a `UserError` where there is none."""
-        if self._number("cudaGetDeviceCount") < 1:
+        if self._number(_FIRST) < 1:
             raise _no_gpu(self._path, "it counts 0 devices")
         major, minor = self._attribute(_MAJOR), self._attribute(_MINOR)
         versions = [self._number(name) for name in ("cudaDriverGetVersion", "cudaRuntimeGetVersion")]
         driver, runtime = ["{}.{}".format(value // 1000, value % 1000 // 10) for value in versions]
         return Gpu(self._name(), "{}.{}".format(major, minor), self._attribute(_PROCESSORS), driver, runtime)
+
+    def spin(self) -> str:
+        """Have the host spin while it waits for the GPU, as `trtexec --useSpinWait`; to be called before a stream is.
+
+        On a Jetson CUDA may otherwise put the thread to sleep, and its waking up is then part of every latency.
+
+        Returns:
+            "spin", or what CUDA said against it.
+        """
+        try:
+            self._call("cudaSetDeviceFlags", _SPIN)
+        except RuntimeError as error:
+            return "CUDA's default: {}".format(error)
+        return "spin"
 
     def malloc(self, size: int) -> int:
         """`size` bytes on the device."""
@@ -223,8 +230,8 @@ class Cuda:
         self._library.cudaGetLastError()  # it is told here, and not again by the next call
         name_of, text = [getattr(self._library, get)(code).decode("utf-8", "replace") for get in _TEXTS]
         said = "{}: {} ({} {})".format(name, text, name_of, code)
-        if code in _NO_DEVICE:
-            raise _no_gpu(self._path, said)
+        if code in _NO_DEVICE or (name == _FIRST and code in _NO_DEVICE_AT_FIRST):
+            raise _no_gpu(self._path, said, not_yours=code in _NOT_YOURS)
         if code == _OUT_OF_MEMORY:
             raise UserError("the GPU has no memory left: {}".format(said), "end what else uses it, or lower `batch`")
         raise RuntimeError(said)
@@ -246,7 +253,7 @@ def open_cuda() -> Cuda:
             cuda.gpu()
         except UserError as error:
             failures.append(error)
-        except (OSError, AttributeError) as error:  # not for this machine, or not a libcudart
+        except (OSError, AttributeError, RuntimeError) as error:  # not for this machine, no libcudart, or an odd one
             failures.append(_no_gpu(path, str(error)))
         else:
             return cuda
@@ -266,33 +273,11 @@ def find_gpu() -> Optional[Gpu]:
         return None
 
 
-def libraries() -> Iterator[str]:
-    """Paths of every libcudart, in the order in which they are tried, each once."""
-    seen = set()
-    for path in _candidates():
-        real = os.path.realpath(path) if os.path.isabs(path) else path
-        if real not in seen:
-            seen.add(real)
-            yield real
-
-
-def _candidates() -> Iterator[str]:
-    home = os.environ.get("CUDA_HOME")
-    folders = [folder.format(machine=platform.machine()) for folder in _FOLDERS]
-    for folder in ([os.path.join(home, "lib64")] if home else []) + folders:
-        yield from _in(folder)
-    found = ctypes.util.find_library("cudart")
-    if found:
-        yield found
-    for packages in (sysconfig.get_path("platlib"), *site.getsitepackages(), site.getusersitepackages()):
-        for folder in _IN_PACKAGES:
-            yield from _in(os.path.join(packages, folder))
-
-
-def _in(folder: str) -> List[str]:
-    return sorted(glob.glob(os.path.join(folder, "libcudart.so*")), reverse=True)
-
-
-def _no_gpu(path: str, said: str) -> UserError:
-    hint = "{} was asked; look at `nvidia-smi` (on a Jetson: `tegrastats`), and at the driver's version"
-    return UserError("no GPU that CUDA can use: {}".format(said), hint.format(os.path.basename(path)))
+def _no_gpu(path: str, said: str, not_yours: bool = False) -> UserError:
+    look = "look at `nvidia-smi` (on a Jetson: `tegrastats`), and at the driver's version"
+    if not_yours:
+        look = "the GPU may not be open to this user or container; on a Jetson: `sudo usermod -aG video,render $USER`, "
+        look += "then log in again"
+    return UserError(
+        "no GPU that CUDA can use: {}".format(said), "{} was asked; {}".format(os.path.basename(path), look)
+    )

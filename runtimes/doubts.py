@@ -1,15 +1,17 @@
 """The ways in which a measurement may be wrong, one function each: the numbers go in, a sentence or None comes out."""
 
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from runtimes.latency import Rounds, modified_z_scores, pooled, round_medians_ns
+from runtimes.latency import Rounds, modified_z_scores, pooled, round_medians_ns, summary_ms
 from runtimes.records import Doubt, Workload
 
 _OUTLIER_Z = 3.5  # Iglewicz and Hoaglin (1993)
 _OUTLIER_SHARE = 0.05  # latency always leans to the right; above this share p90 is no longer the engine's own
 _APART = 0.10  # two numbers further apart than this are not the same
+_ENQUEUE_SHARE = 0.8  # of the GPU's time; above, the GPU waits for the host between two kernels
+_LITTLE_MB = 3 * 1024  # MiB
 
 
 class Evidence(NamedTuple):
@@ -22,6 +24,8 @@ class Evidence(NamedTuple):
     clocks_mhz: Sequence[float]  # for each round, right after it
     throttling: Sequence[Mapping[str, int]]  # before and after
     non_finite: int = 0  # logits that are not a number
+    engine: Mapping[str, Any] = {}  # of a compiled engine, see `Measurement.engine`
+    gpu_rounds: Rounds = ()  # the GPU's own times
 
 
 def too_few_samples(evidence: Evidence) -> Optional[str]:
@@ -106,6 +110,38 @@ def non_finite(evidence: Evidence) -> Optional[str]:
     return "{} logits are infinite or not a number: the network overflows on this runtime".format(evidence.non_finite)
 
 
+def cuda_graph(evidence: Evidence) -> Optional[str]:
+    """A CUDA graph was asked for, and the engine ran without."""
+    asked = evidence.workload.options.get("cuda_graph") == "1"
+    how = evidence.engine.get("cuda_graph", "used")
+    return "measured without the CUDA graph that was asked for: {}".format(how) if asked and how != "used" else None
+
+
+def enqueue_bound(evidence: Evidence) -> Optional[str]:
+    """Handing a run over takes the host nearly as long as the run takes the GPU, whose time then has gaps in it."""
+    handed = evidence.engine.get("enqueue_ms")
+    if not handed or not evidence.gpu_rounds:
+        return None
+    on_gpu = summary_ms(evidence.gpu_rounds)["median"]
+    if handed["median"] <= _ENQUEUE_SHARE * on_gpu:
+        return None
+    advice = "a larger batch" if evidence.engine.get("cuda_graph") == "used" else "--option cuda_graph=1"
+    return "the host takes {:.3f} ms to hand over a run of {:.3f} ms on the GPU, which waits for it: use {}".format(
+        handed["median"], on_gpu, advice
+    )
+
+
+def little_memory(evidence: Evidence) -> Optional[str]:
+    """The machine had little memory left when the engine was built."""
+    left = evidence.engine.get("build", {}).get("available_mb")
+    if left is None or left >= _LITTLE_MB:
+        return None
+    return (
+        "only {} MiB were available when the engine was built, and TensorRT leaves kernels out without a word: free "
+        "some, delete the engine and measure again".format(left)
+    )
+
+
 DOUBTS: Dict[str, Callable[[Evidence], Optional[str]]] = {
     "too_few_samples": too_few_samples,
     "outliers": outliers,
@@ -115,10 +151,16 @@ DOUBTS: Dict[str, Callable[[Evidence], Optional[str]]] = {
     "throttled": throttled,
     "other_load": other_load,
     "non_finite": non_finite,
+    "cuda_graph": cuda_graph,
+    "enqueue-bound": enqueue_bound,  # as trtexec's, see `runtimes.trt_complaints`
+    "little_memory": little_memory,
 }
 
 
 def doubts(evidence: Evidence) -> List[Doubt]:
-    """All that apply, in the order of the table."""
+    """All that apply, in the order of the table, then what the builder complained of when it made the engine."""
     said = [(code, doubt(evidence)) for code, doubt in DOUBTS.items()]
-    return [Doubt(code, message) for code, message in said if message]
+    of_build = evidence.engine.get("build", {}).get("warnings", [])
+    return [Doubt(code, message) for code, message in said if message] + [
+        Doubt(entry["code"], "when the engine was built: {}".format(entry["message"])) for entry in of_build
+    ]

@@ -20,6 +20,10 @@ _LAST_LINES = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # numpy's own pools, before it is imported
 
 
+class LostError(UserError):
+    """The worker died, or said nothing for too long."""
+
+
 class EngineProcess:
     """A process of `runtimes.worker` with one engine, blocked unless it was asked something.
 
@@ -60,7 +64,8 @@ class EngineProcess:
         """Give a command and wait for its answer.
 
         Raises:
-            UserError: the worker's own, or that it died, or that it said nothing for the workload's `timeout_s`.
+            UserError: the worker's own.
+            LostError: it died, or said nothing for the workload's `timeout_s`.
         """
         self._send({"do": do, **arguments})
         return self.answer(do, on_progress)
@@ -129,11 +134,11 @@ class EngineProcess:
         killed = signal.Signals(-code).name
         return "was killed by {}{}".format(killed, " (out of memory?)" if killed == "SIGKILL" else "")
 
-    def _lost(self, doing: str, how: str) -> UserError:
+    def _lost(self, doing: str, how: str) -> LostError:
         message = "network '{}' on runtime '{}': its process {} during '{}'"
         words = self._last_words()
         hint = "its last words: {}".format(words) if words else "it wrote nothing to standard error; measure it alone"
-        return UserError(message.format(self._network, self._runtime, how, doing), hint)
+        return LostError(message.format(self._network, self._runtime, how, doing), hint)
 
     def _last_words(self) -> str:
         """The last lines the worker wrote to standard error, on one line.

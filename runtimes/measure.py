@@ -13,12 +13,13 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
 from runtimes import RUNTIMES, sampler
 from runtimes.bundle import Bundle, Network, verify
 from runtimes.doubts import Evidence, doubts
 from runtimes.engine_process import EngineProcess
+from runtimes.jobs import Job, compiled, compiles, new_job
 from runtimes.latency import summary_ms, throughput_ips
 from runtimes.records import Measurement, Workload
 from runtimes.tables import pick
@@ -26,7 +27,6 @@ from runtimes.tables import pick
 _Entry = TypeVar("_Entry")
 _NO_POWER = "no power rail is read here"
 _NO_SCORE = "the host scores the logits: the labels stay there"
-ENGINES = "engines"  # folder in the bundle for what a runtime compiles
 _MIB = float(1 << 20)
 
 
@@ -45,11 +45,12 @@ class Trial:
     runtime: str
     process: EngineProcess
     version: str = ""
-    compiles: bool = False  # whether its runtime makes an engine file first
     loaded: Dict[str, Any] = field(default_factory=dict)
     engine: Any = None  # the sidecar of a compiled engine
     rounds: List[List[int]] = field(default_factory=list)
     gpu_rounds: List[List[int]] = field(default_factory=list)
+    enqueue_rounds: List[List[int]] = field(default_factory=list)
+    launch: Any = None  # how the host hands the network over to the GPU
     readings: List[RoundReading] = field(default_factory=list)
     peak_rss: Any = None  # bytes, after the last timed round
     outputs: Dict[str, Any] = field(default_factory=dict)
@@ -105,10 +106,9 @@ def measure(
     chosen = bundle.choose(networks)
     verify(bundle)
     before = sampler.changing()
-    with _trials(bundle, names, chosen, workload) as trials:
-        compiled = sum(trial.compiles for trial in trials)
-        progress = Progress(len(trials) * (workload.rounds + 1 + workload.accuracy) + compiled, say)
-        _compile(trials, progress)
+    jobs = [new_job(bundle, name, network, workload) for name in names for network in chosen]
+    progress = Progress(len(jobs) * (workload.rounds + 1 + workload.accuracy) + sum(map(compiles, jobs)), say)
+    with _trials(compiled(jobs, progress.step)) as trials:
         _load(trials, progress)
         _time_in_turns(trials, workload.rounds, progress)
         facts = sampler.facts(before)
@@ -124,40 +124,16 @@ def measure(
 
 
 @contextlib.contextmanager
-def _trials(
-    bundle: Bundle, runtimes: Sequence[str], networks: Sequence[Network], workload: Workload
-) -> Iterator[List[Trial]]:
+def _trials(jobs: Sequence[Job]) -> Iterator[List[Trial]]:
     """Start all workers at once; nothing is timed while they import their libraries."""
     with contextlib.ExitStack() as stack:
         trials = []
-        for runtime in runtimes:
-            for network in networks:
-                job = _job(bundle, runtime, network, workload)
-                process = stack.enter_context(EngineProcess(network.name, runtime, job))
-                trials.append(Trial(network, runtime, process))
+        for job in jobs:
+            process = stack.enter_context(EngineProcess(job.network.name, job.runtime, job.content))
+            trials.append(Trial(job.network, job.runtime, process, engine=job.engine))
         for trial in trials:
-            started = trial.process.answer("start")
-            trial.version, trial.compiles = str(started["runtime_version"]), started["compiles"]
+            trial.version = str(trial.process.answer("start")["runtime_version"])
         yield trials
-
-
-def _job(bundle: Bundle, runtime: str, network: Network, workload: Workload) -> Dict[str, Any]:
-    return {
-        "runtime": runtime,
-        "file": str(bundle.root / network.file),
-        "precision": network.precision,
-        "engines": str(bundle.root / ENGINES),
-        "images": [str(path) for path in bundle.image_files],
-        "preprocess": dict(bundle.preprocess),
-        "workload": workload.to_json(),
-    }
-
-
-def _compile(trials: Sequence[Trial], progress: Progress) -> None:
-    """One after the other, before any is loaded: a builder times its candidates, and it needs the memory."""
-    for trial in (trial for trial in trials if trial.compiles):
-        trial.engine = trial.process.ask("compile")["engine"]
-        progress.step("{} compile".format(trial.process.name))
 
 
 def _load(trials: Sequence[Trial], progress: Progress) -> None:
@@ -174,6 +150,8 @@ def _time_in_turns(trials: Sequence[Trial], rounds: int, progress: Progress) -> 
             after = sampler.sample()
             trial.rounds.append(reply["latency_ns"])
             trial.gpu_rounds += [reply["gpu_ns"]] if reply["gpu_ns"] else []
+            trial.enqueue_rounds += [reply["enqueue_ns"]] if reply["enqueue_ns"] else []
+            trial.launch = reply["launch"]
             trial.readings.append(read_round(before, after, reply["cpu_s"]))
             trial.peak_rss = reply["peak_rss"]
             progress.step("{} round {}".format(trial.process.name, number + 1))
@@ -227,13 +205,21 @@ def _measurement(
         gpu_ns=trial.gpu_rounds or None,
         gpu_ms=summary_ms(trial.gpu_rounds) if trial.gpu_rounds else None,
         receipt=trial.loaded["receipt"],
-        engine=trial.engine,
+        engine=_engine(trial),
         network_sha256=trial.network.sha256,
         bundle=bundle.id,
         argv=[os.path.basename(sys.executable), "-m", "runtimes", *sys.argv[1:]],
         started_at=started_at,
         reasons={"power_mw": _NO_POWER, "top1": _NO_SCORE if trial.outputs else "nothing was answered"},
     )
+
+
+def _engine(trial: Trial) -> Optional[Dict[str, Any]]:
+    """The sidecar of a compiled engine, and how the host handed it over to the GPU in this measurement."""
+    if trial.engine is None and trial.launch is None:
+        return None
+    handed = {"enqueue_ms": summary_ms(trial.enqueue_rounds)} if trial.enqueue_rounds else {}
+    return {**(trial.engine or {}), **(trial.launch or {}), **handed}
 
 
 def _memory_mb(trial: Trial) -> Dict[str, Any]:
@@ -252,6 +238,8 @@ def _evidence(trial: Trial, workload: Workload, facts: Mapping[str, Any]) -> Evi
         clocks_mhz=_known(reading.clock_mhz for reading in trial.readings),
         throttling=[marks["before"], marks["after"]] if marks["before"] and marks["after"] else [],
         non_finite=trial.outputs.get("non_finite", 0),
+        engine=_engine(trial) or {},
+        gpu_rounds=trial.gpu_rounds,
     )
 
 

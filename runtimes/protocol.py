@@ -24,6 +24,13 @@ class Engine(Protocol):
         """Give back what the engine holds; it is not used afterwards."""
 
 
+class OnGpu(Protocol):
+    """What an engine has beside the above when the host hands its work over to a GPU."""
+
+    enqueue_ns: List[int]  # host time to hand over each run; who reads it empties it
+    launch: Mapping[str, str]  # how that is done: cuda_graph ("used" or why not), host_wait ("spin" or why not)
+
+
 class Runtime(Protocol):
     """The functions of a runtime's module. Its library is imported inside them, never when the module is imported."""
 

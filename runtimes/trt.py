@@ -5,15 +5,16 @@
 
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from runtimes.cuda import find_gpu, open_cuda
 from runtimes.errors import UserError
-from runtimes.files import replacing, sha256, write_bytes, write_json
+from runtimes.files import sha256, write_bytes, write_json
 from runtimes.trt_adapter import Journal, Library, find_library, one_line
-from runtimes.trt_build import Built, Wishes, build, read_wishes
-from runtimes.trt_engine import TrtEngine, deserialized
-from runtimes.trt_logs import warnings
+from runtimes.trt_build import Built, build
+from runtimes.trt_complaints import warnings
+from runtimes.trt_engine import TrtEngine
+from runtimes.trt_plan import deserialized
 from runtimes.trt_store import (
     available_mb,
     build_log,
@@ -27,6 +28,7 @@ from runtimes.trt_store import (
     this_machine,
     timing_cache_path,
 )
+from runtimes.trt_wishes import Wishes, read_wishes, wants_graph
 
 
 def missing() -> Optional[str]:
@@ -61,16 +63,16 @@ def compile(path: Path, folder: Path, options: Mapping[str, str], beat: Callable
     library, wishes = find_library(), read_wishes(options)
     if not path.is_file():
         raise UserError("{} is missing".format(path), "export the network again with `edgeprune export`")
-    gpu = find_gpu()
-    machine = this_machine(gpu)
+    machine = this_machine(find_gpu())
     digest = sha256(path)
     expected = described(library, machine, path, digest, wishes)
     engine = engine_path(folder, path, digest, wishes)
     if _unfit(engine, expected) is not None:
         cache = timing_cache_path(folder, library, machine)
-        memory_mb, begin = available_mb(), time.time()
-        built, journal = _built(library, path, wishes, engine, cache, gpu is not None, beat)
-        facts = {"started_at": round(begin), "available_mb": memory_mb, **_how(built, journal)}
+        job = _Job(path, wishes, engine, cache, machine.device is not None, available_mb())
+        begin = time.time()
+        built, journal = _built(library, job, beat)
+        facts = {"started_at": round(begin), "available_mb": job.available_mb, **_how(built, journal)}
         _write(engine, built.plan, {**expected, "build": facts})
         if built.timing_cache:
             write_bytes(cache, built.timing_cache)
@@ -95,8 +97,17 @@ def load(path: Path, options: Mapping[str, str]) -> TrtEngine:
         raise UserError(
             "{} was not made for this: {}".format(path.name, reason), "give the ONNX file: it is built here again"
         )
-    graph = options.get("cuda_graph", "0") == "1"
+    graph = wants_graph(options)
     return TrtEngine(library, path.read_bytes(), path.name, cuda, Journal(), graph, build_log(sidecar))
+
+
+class _Job(NamedTuple):
+    path: Path  # of the ONNX file
+    wishes: Wishes
+    target: Path  # the engine
+    cache: Path
+    with_gpu: bool
+    available_mb: Optional[int]
 
 
 def _unfit(engine: Path, expected: Mapping[str, Any]) -> Optional[str]:
@@ -108,29 +119,32 @@ def _unfit(engine: Path, expected: Mapping[str, Any]) -> Optional[str]:
     return difference(sidecar, expected) or file_difference(engine, sidecar)
 
 
-def _built(
-    library: Library,
-    path: Path,
-    wishes: Wishes,
-    engine: Path,
-    cache: Path,
-    with_gpu: bool,
-    beat: Callable[[], None],
-) -> Tuple[Built, Journal]:
-    """Build, and read the engine back where there is a GPU; the log stays also where that fails."""
-    failure: Optional[UserError] = None
-    with replacing(log_path(engine)) as temporary, open(str(temporary), "w", encoding="utf-8") as log:
-        journal = Journal(log, beat)
-        try:
-            timings = cache.read_bytes() if cache.is_file() else b""
-            built = build(library, path, wishes, journal, timings, without_gpu=not with_gpu)
-            if with_gpu:
-                deserialized(library, built.plan, engine.name, journal)
-        except UserError as error:
-            failure = error
-    if failure is not None:
-        raise UserError(failure.message, "{}; all it said is in {}".format(failure.hint, log_path(engine)))
+def _built(library: Library, job: _Job, beat: Callable[[], None]) -> Tuple[Built, Journal]:
+    """Build, and read the engine back where there is a GPU.
+
+    The log is written line by line under its own name, so that it is there after a failure and after a crash.
+    """
+    path = log_path(job.target)
+    journal = Journal(_opened(path), beat)
+    timings = job.cache.read_bytes() if job.cache.is_file() else b""
+    try:
+        built = build(library, job.path, job.wishes, journal, timings, not job.with_gpu, job.available_mb)
+        if job.with_gpu:
+            deserialized(library, built.plan, job.target.name, journal)
+    except UserError as error:
+        raise UserError(error.message, "{}; all it said is in {}".format(error.hint, path)) from error
+    finally:
+        journal.end_log()
     return built, journal
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(str(path), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        hint = "the engine has to lie there: make the folder writable, or free some space"
+        raise UserError("{} cannot be written: {}".format(path, error.strerror), hint) from error
 
 
 def _how(built: Built, journal: Journal) -> Dict[str, Any]:
@@ -140,6 +154,7 @@ def _how(built: Built, journal: Journal) -> Dict[str, Any]:
         **built.record,
         "seconds": built.seconds,
         "layers": built.layers,
+        "log_failure": journal.log_failure,
         "warnings": [{"code": doubt.code, "message": doubt.message} for doubt in doubts],
         "log": journal.kept,
     }

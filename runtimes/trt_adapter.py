@@ -1,8 +1,8 @@
 """Which TensorRT is here, and what it can do: one code for TensorRT 8.5 to 11 and for TensorRT for RTX.
 
-Everything is decided by asking whether a name exists, never by a version number. `REQUIRED` and `OPTIONAL` are all the
-names that edgeprune uses; a test holds them against the published bindings of four releases. With TensorRT for RTX
-parsing and building have been run; no line has run on a Jetson or on a GPU yet.
+Everything is decided by asking whether a name exists, never by a version number. `REQUIRED`, `NAMED` and `OPTIONAL` are
+all the names that edgeprune uses; a test holds them against the published bindings of four releases. With TensorRT for
+RTX parsing and building have been run; no line has run on a Jetson or on a GPU yet.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import time
 from typing import IO, Any, Callable, Dict, Iterator, List, Optional
 
 from runtimes.errors import UserError
+from runtimes.trt_complaints import codes_of
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
@@ -77,6 +78,18 @@ REQUIRED = (
     "TensorIOMode.INPUT",
     "init_libnvinfer_plugins",
 )
+# Members of enumerations that are known by their text, `value.name`: in every release too, under that very name.
+NAMED = (
+    "DataType.HALF",
+    "DataType.INT8",
+    "ILogger.ERROR",
+    "ILogger.INFO",
+    "ILogger.INTERNAL_ERROR",
+    "ILogger.VERBOSE",
+    "ILogger.WARNING",
+    "LayerType.DEQUANTIZE",
+    "LayerType.QUANTIZE",
+)
 # In some releases; each is asked for before it is used.
 OPTIONAL = (
     "BuilderFlag.FP16",  # until 10: later precisions are in the file
@@ -96,22 +109,29 @@ OPTIONAL = (
 
 _MARKS = {"INTERNAL_ERROR": "E", "ERROR": "E", "WARNING": "W", "INFO": "I", "VERBOSE": "V"}
 _SPARSITY = "(Sparsity)"
-_TOLD = ("Skipping tactic", "OutOfMemory", "out of memory", "memory is insufficient")
-_MOST_KEPT = 200  # lines beside those on sparsity, which come last; the rest is in the file
+# Lines of each kind; of sparsity, which comes last, all. The rest is in the file.
+_MOST_KEPT = {"E": 60, "W": 60, "low-memory": 40, "tactic-failed": 20}
 _loggers: Dict[str, Any] = {}
 
 
 class Journal:
     """What TensorRT says during one piece of work: all of it to `file`, what matters later in `kept`.
 
-    TensorRT calls it from C++, where an exception would end the process: the first one waits in `failure`.
+    TensorRT calls it from C++, where an exception would end the process: that of a beat waits in `failure`. A file that
+    cannot be written any more, on a full disk, is no reason to give up an engine: `log_failure` says why it ends early.
     """
 
     def __init__(self, file: Optional[IO[str]] = None, beat: Optional[Callable[[], None]] = None) -> None:
         self.kept: List[str] = []  # errors, warnings, and lines about sparsity and memory
-        self.errors: List[str] = []  # messages
+        self.errors: List[str] = []  # messages of the step at hand
         self.failure: Optional[BaseException] = None
+        self.log_failure: Optional[str] = None
+        self._room = dict(_MOST_KEPT)
         self._file, self._beat, self._last = file, beat, 0.0
+
+    def next_step(self) -> None:
+        """What was said before is not the cause of what fails from here on."""
+        self.errors = []
 
     def take(self, severity: str, message: str) -> None:
         """One message."""
@@ -119,12 +139,10 @@ class Journal:
         line = "[{}] [TRT] {}".format(mark, message)
         if mark == "E":
             self.errors.append(message)
-        matters = mark in "EW" or any(told in message for told in _TOLD)
-        if _SPARSITY in message or (matters and len(self.kept) < _MOST_KEPT):
+        if _SPARSITY in message or self._has_room(mark, line):
             self.kept.append(line)
         try:
-            if self._file is not None:
-                self._file.write(line + "\n")
+            self._write(line + "\n")
             if self._beat is not None and time.monotonic() - self._last >= 1.0:
                 self._last = time.monotonic()
                 self._beat()
@@ -132,8 +150,37 @@ class Journal:
             self.failure = self.failure or error
 
     def said(self, otherwise: str) -> str:
-        """The first error, on one line; it tends to be the cause of the others."""
+        """The first error of this step, on one line; it tends to be the cause of the others."""
         return one_line(self.errors[0]) if self.errors else otherwise
+
+    def end_log(self) -> None:
+        """Close the file; nothing is written to it any more."""
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            self._log_failed(error)
+
+    def _has_room(self, mark: str, line: str) -> bool:
+        """Whether one more line of its kind is kept: many of one kind do not push out another."""
+        kind = "E" if mark == "E" else next((code for code in codes_of(line) if code in _MOST_KEPT), mark)
+        self._room[kind] = self._room.get(kind, 0) - 1
+        return self._room[kind] >= 0
+
+    def _write(self, text: str) -> None:
+        try:
+            if self._file is not None:
+                self._file.write(text)
+        except OSError as error:
+            self._log_failed(error)
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):  # it writes what it still holds, and fails again
+                if file is not None:
+                    file.close()
+
+    def _log_failed(self, error: OSError) -> None:
+        self.log_failure = self.log_failure or "the log ends early: {}".format(one_line(str(error)))
 
 
 class Library:

@@ -10,32 +10,18 @@ import re
 import time
 import warnings as python_warnings
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from runtimes.errors import UserError
 from runtimes.trt_adapter import Journal, Library, one_line
+from runtimes.trt_wishes import Wishes, workspace_mb
 
-PRECISIONS = ("fp32", "fp16", "int8")
-ACCURACY_BATCH = 64  # images at once in the accuracy pass: an engine takes at least so many
 WITHOUT_GPU = "SM86"  # of what TensorRT for RTX builds for, the nearest to the Jetson Orin's SM87
 _QUANTIZING = frozenset(("QUANTIZE", "DEQUANTIZE"))
 _NODE_NAME = re.compile(r'(?:^|\n)\s*(?:Node name: (?P<told>[^\n]+)|name: "(?P<held>[^"]+)")')
 _NODE_OPERATOR = re.compile(r"While parsing node number \d+ \[(\w+)")
 _AGAIN = "export the network again with `edgeprune export`"
 _DAMAGED = "the file is damaged: copy it again, or export the network again with `edgeprune export`"
-
-
-class Wishes(NamedTuple):
-    """What is asked of the builder. Two engines with equal wishes from the same file are the same engine."""
-
-    batch: int = 1  # images for which kernels are chosen
-    precision: Optional[str] = None  # None: as the file has it
-    sparsity: bool = True  # may use sparse kernels
-    workspace_mb: int = 1024
-
-    def to_json(self) -> Dict[str, Any]:
-        """All fields."""
-        return dict(self._asdict())
 
 
 class Built(NamedTuple):
@@ -48,18 +34,6 @@ class Built(NamedTuple):
     timing_cache: bytes
 
 
-def read_wishes(options: Mapping[str, str]) -> Wishes:
-    """The wishes in a workload's options; a value out of range is a `UserError`."""
-    precision = options.get("precision")
-    if precision is not None and precision not in PRECISIONS:
-        raise UserError("the option precision is '{}'".format(precision), "known: " + ", ".join(PRECISIONS))
-    sparsity = options.get("sparsity", "1")
-    if sparsity not in ("0", "1"):
-        raise UserError("the option sparsity is '{}'".format(sparsity), "it is 1 (allowed) or 0 (not)")
-    batch, workspace = _whole(options, "batch", 1), _whole(options, "workspace_mb", 1024)
-    return Wishes(batch, precision, sparsity == "1", workspace)
-
-
 def build(
     library: Library,
     path: Path,
@@ -67,6 +41,7 @@ def build(
     journal: Journal,
     timing_cache: bytes = b"",
     without_gpu: bool = False,
+    available_mb: Optional[int] = None,
 ) -> Built:
     """Parse the ONNX file at `path` and build it.
 
@@ -74,6 +49,7 @@ def build(
         journal: gets all that TensorRT says meanwhile.
         timing_cache: what an earlier build on this machine gave, or nothing.
         without_gpu: build for `WITHOUT_GPU`, where the library can; else for the GPU that is here.
+        available_mb: MiB that the machine has left; the default workspace is made from it.
 
     Raises:
         UserError: TensorRT refuses the file or cannot build it, with what it said.
@@ -83,13 +59,17 @@ def build(
     with library.telling(journal) as logger, python_warnings.catch_warnings():
         python_warnings.simplefilter("ignore", DeprecationWarning)  # what is old in one release is all another has
         library.module.init_libnvinfer_plugins(logger, "")
+        journal.next_step()
         builder = _builder(library, logger, journal)
         begin = time.perf_counter()
         parsed, typing = _typed_as_asked(library, builder, path, wishes, journal)
         network, config = parsed.network, builder.create_builder_config()
         record = _configure(library, config, wishes, typing, without_gpu)
+        record["workspace_mb"] = workspace_mb(wishes, available_mb)
+        config.set_memory_pool_limit(library.module.MemoryPoolType.WORKSPACE, record["workspace_mb"] << 20)
         record["batches"] = _set_batches(builder, config, network, path, wishes.batch)
         record["timing_cache"] = _set_timing_cache(library, config, timing_cache)
+        journal.next_step()  # a timing cache that did not fit has been told of, and is no reason for what follows
         plan = _serialized(library, builder, network, config, path, journal)
         seconds = time.perf_counter() - begin
         timings = b"" if record["timing_cache"] == "none" else bytes(config.get_timing_cache().serialize())
@@ -149,6 +129,7 @@ def _parsed(library: Library, builder: Any, path: Path, journal: Journal, strong
     flags = {name: int(value) for name, value in found.items() if value is not None}
     network = builder.create_network(sum(1 << bit for bit in flags.values()))
     parser = library.module.OnnxParser(network, library.logger)
+    journal.next_step()
     if not parser.parse_from_file(str(path)):
         raise _refused(library, parser, path, journal)
     if network.num_layers == 0:  # a file of zeros is read as an empty network
@@ -208,7 +189,6 @@ def _configure(library: Library, config: Any, wishes: Wishes, typing: _Typing, w
     module = library.module
     for name in (*typing.flags, *(("SPARSE_WEIGHTS",) if wishes.sparsity else ())):
         config.set_flag(getattr(module.BuilderFlag, name))
-    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, wishes.workspace_mb << 20)
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
     capability = _target(library, config) if without_gpu else None
     flags = sorted(name for name, flag in module.BuilderFlag.__members__.items() if config.get_flag(flag))
@@ -235,8 +215,11 @@ def _target(library: Library, config: Any) -> str:
     return WITHOUT_GPU
 
 
-def _set_batches(builder: Any, config: Any, network: Any, path: Path, batch: int) -> List[int]:
-    """State how many images come at once: [fewest, those to be quick for, most]."""
+def _set_batches(builder: Any, config: Any, network: Any, path: Path, batch: Optional[int]) -> List[int]:
+    """State how many images come at once: [fewest, those to be quick for, most], all the same.
+
+    A wider range would have TensorRT reserve memory and choose kernels for the largest batch.
+    """
     tensor = network.get_input(0)
     first, *image = tuple(tensor.shape)
     if min(image, default=-1) < 1 or len(image) != 3:
@@ -245,8 +228,12 @@ def _set_batches(builder: Any, config: Any, network: Any, path: Path, batch: int
             "(batch, channels, height, width) is expected, with only the batch free",
         )
     if first > 0:
-        return [first, first, first]
-    batches = [1, batch, max(batch, ACCURACY_BATCH)]
+        if batch not in (None, first):
+            raise UserError(
+                "{} takes batches of {}, not of {}".format(path.name, first, batch), "ask for that with --batch"
+            )
+        return [first] * 3
+    batches = [batch or 1] * 3
     profile = builder.create_optimization_profile()
     profile.set_shape(tensor.name, *[(images, *image) for images in batches])
     if config.add_optimization_profile(profile) < 0:
@@ -285,10 +272,3 @@ def _not_built(library: Library, path: Path, said: str) -> UserError:
 
 def _export_as(precision: str) -> str:
     return "export it with `edgeprune export --precision {}`".format(precision)
-
-
-def _whole(options: Mapping[str, str], name: str, default: int) -> int:
-    text = options.get(name, str(default))
-    if not text.isdigit() or int(text) < 1:
-        raise UserError("the option {} is '{}'".format(name, text), "a whole number of at least 1 is expected")
-    return int(text)

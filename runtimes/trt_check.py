@@ -14,8 +14,10 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from runtimes.cuda import find_gpu
 from runtimes.errors import UserError
+from runtimes.lifetime import END_WITH, end_with_named_parent
 from runtimes.trt_adapter import Journal, Library, find_library, one_line
-from runtimes.trt_build import WITHOUT_GPU, Wishes, build
+from runtimes.trt_build import WITHOUT_GPU, build
+from runtimes.trt_wishes import Wishes
 
 _CHIPS = {"SM86": "8.6"}
 
@@ -33,11 +35,13 @@ class Checked(NamedTuple):
     note: Optional[str]  # what this does not show; None where it was built for the GPU that is here
 
 
-def check(path: Path, batch: int = 1, sparsity: bool = True, timeout_s: float = 1800.0) -> Checked:
-    """Parse and build the ONNX file at `path`, in a process of its own; leaves nothing on the disk.
+def check(path: Path, batch: Optional[int] = None, sparsity: bool = True, timeout_s: float = 1800.0) -> Checked:
+    """Parse and build the ONNX file at `path`, in a process of its own that ends with this one.
+
+    Nothing is left on the disk.
 
     Args:
-        batch: images for which kernels are chosen.
+        batch: images in one inference; None: as the file has it, one where it is free.
         sparsity: whether sparse kernels are allowed.
         timeout_s: a build that takes longer is ended.
 
@@ -49,6 +53,7 @@ def check(path: Path, batch: int = 1, sparsity: bool = True, timeout_s: float = 
         done = subprocess.run(
             [sys.executable, "-m", "runtimes.trt_check", job],
             cwd=str(Path(__file__).resolve().parent.parent),
+            env={**os.environ, END_WITH: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
@@ -124,4 +129,5 @@ def _main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_with_named_parent()
     raise SystemExit(_main(sys.argv[1:]))

@@ -9,13 +9,16 @@ import math
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from runtimes.records import Doubt
+from runtimes.trt_complaints import bare
+from runtimes.trt_complaints import errors as errors
+from runtimes.trt_complaints import incompatible as incompatible
+from runtimes.trt_complaints import passed as passed
+from runtimes.trt_complaints import warnings as warnings
 from runtimes.trt_inspector import InspectedLayer as InspectedLayer
 from runtimes.trt_inspector import inspected_layers as inspected_layers
 from runtimes.trt_inspector import layers_of_text as layers_of_text
 from runtimes.trt_inspector import lines_of
 
-_PREFIX = re.compile(r"^(?:\[[\d/]+-[\d:]+\] )?(?:\[(?P<severity>[A-Z])\] ?)?(?:\[TRT\] ?)?")
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _ELIGIBLE = (
     re.compile(r"\(Sparsity\) Layers eligible for sparse math:(?P<names>.*)"),
@@ -33,18 +36,6 @@ _SPREAD = re.compile(
     r"max = (?P<max>{0}) ms, mean = (?P<mean>{0}) ms, median = (?P<median>{0}) ms(?P<rest>.*)$".format(_NUMBER)
 )
 _PERCENTILE = re.compile(r"percentile\(({0})%\) = ({0}) ms".format(_NUMBER))
-_INCOMPATIBLE = re.compile(r"expecting compute (\d+\.\d+) got compute (\d+\.\d+)")
-_ENDED = re.compile(r"^&&&& (PASSED|FAILED) ", re.MULTILINE)
-_FAILURES = ("E", "F")  # error, fatal
-_SERIOUS = ("W", *_FAILURES)
-_WARNINGS = (  # code, what has to be in the line, whether the line has to be a warning or an error
-    ("gpu-time-unstable", ("GPU compute time is unstable, with coefficient of variance",), False),
-    ("enqueue-bound", ("Throughput may be bound by Enqueue Time",), False),
-    ("transfer-bound", ("may be bound by host-to-device transfers", "may be bound by device-to-host transfers"), False),
-    ("low-memory", ("Skipping tactic", "OutOfMemory", "ut of memory", "memory is insufficient"), False),
-    ("low-memory", ("allocat",), True),  # TensorRT also tells of allocations that went well
-    ("sparsity-forced", ("--sparsity=force has been deprecated",), False),
-)
 
 
 class Sparsity(NamedTuple):
@@ -103,18 +94,22 @@ class Build(NamedTuple):
 def sparsity(text: str) -> Sparsity:
     """The last pair of sparsity lines, of 8.x (two lists of names) or 10.x (two counts, with or without names).
 
-    TensorRT can print several pairs, one for each graph it tries. A line of choices counts where it comes after the
-    last line of eligible layers. Names are split at ", " only, because fused layers are named `a + b`; a list that
-    does not have as many names as its count says is not known.
+    TensorRT can print several pairs, one for each graph. A line of choices counts where it comes after the last line of
+    eligible layers; that the last graph has none says nothing where an earlier one has some. Names are split at ", "
+    only, because fused layers are named `a + b`; a list that has not as many names as its count says is not known.
     """
     eligible: Tuple[Optional[int], Optional[List[str]]] = (None, None)
     chosen: Tuple[Optional[int], Optional[List[str]]] = (None, None)
+    some = False
     for line in (line for line in lines_of(text) if "(Sparsity)" in line):  # a verbose log has a million lines
         found = _counted(line, _ELIGIBLE)
         if found is not None:
             eligible, chosen = found, (None, None)
         else:
             chosen = _counted(line, _CHOSEN) or chosen
+            some = some or bool(chosen[0])
+    if some and chosen[0] == 0:
+        chosen = (None, None)
     return Sparsity(eligible[0], chosen[0], eligible[1], chosen[1])
 
 
@@ -138,7 +133,7 @@ def performance(text: str) -> Performance:
     """The performance summary of 8.0 to 11, whatever percentiles it prints; the last one where there are several."""
     spreads: Dict[str, Spread] = {}
     for line in (line for line in lines_of(text) if ": min = " in line):
-        spreads.update(_spread(_bare(line)))
+        spreads.update(_spread(bare(line)))
     queries = _last(text, r"Timing trace has (\d+) queries over")
     return Performance(
         throughput_qps=_last_number(text, r"Throughput: ({}) qps".format(_NUMBER)),
@@ -163,7 +158,7 @@ def sections(text: str) -> Dict[str, Dict[str, str]]:
     for whole in lines_of(text):
         if inside is None and "=== " not in whole:
             continue
-        line = _bare(whole)
+        line = bare(whole)
         title = _SECTION.match(line)
         key, colon, value = line.partition(":")
         if title:
@@ -211,40 +206,6 @@ def build(text: str) -> Build:
     )
 
 
-def warnings(text: str) -> List[Doubt]:
-    """What makes the numbers doubtful, by TensorRT's own account: one entry for each code, with its first line."""
-    lines: Dict[str, List[str]] = {}
-    for line in lines_of(text):
-        codes = {code for code, words, only_serious in _WARNINGS if _says(line, words, only_serious)}
-        for code in codes:
-            lines.setdefault(code, []).append(_bare(line).strip(" *"))
-    return [
-        Doubt(code, found[0] + (" (and {} more such lines)".format(len(found) - 1) if len(found) > 1 else ""))
-        for code, found in lines.items()
-    ]
-
-
-def errors(text: str) -> List[str]:
-    """The lines that tell of a failure, in order, without time and severity."""
-    return [
-        _bare(line).strip()
-        for line in lines_of(text)
-        if _severity(line) in _FAILURES or re.search(r"\bError Code \d|expecting compute \d", line)
-    ]
-
-
-def incompatible(text: str) -> Optional[Tuple[str, str]]:
-    """(compute capability the engine was built for, that of this GPU) where an engine from elsewhere was refused."""
-    found = _INCOMPATIBLE.search(text)
-    return (found.group(1), found.group(2)) if found else None
-
-
-def passed(text: str) -> Optional[bool]:
-    """Whether trtexec's last line says PASSED or FAILED; None where it says neither."""
-    ended = _ENDED.findall(text)
-    return ended[-1] == "PASSED" if ended else None
-
-
 def _counted(line: str, patterns: Tuple["re.Pattern[str]", ...]) -> Optional[Tuple[int, Optional[List[str]]]]:
     for pattern in patterns:
         found = pattern.search(line)
@@ -256,10 +217,6 @@ def _counted(line: str, patterns: Tuple["re.Pattern[str]", ...]) -> Optional[Tup
             count = int(found["count"])
             return count, names if len(names) == count and names != ["..."] else None
     return None
-
-
-def _says(line: str, words: Tuple[str, ...], only_serious: bool) -> bool:
-    return any(word in line for word in words) and not (only_serious and _severity(line) not in _SERIOUS)
 
 
 def _spread(line: str) -> Dict[str, Spread]:
@@ -282,12 +239,3 @@ def _last_number(text: str, pattern: str) -> Optional[float]:
     found = _last(text, pattern)
     value = math.inf if found is None else float(found)
     return value if math.isfinite(value) else None
-
-
-def _bare(line: str) -> str:
-    return _PREFIX.sub("", line)
-
-
-def _severity(line: str) -> Optional[str]:
-    found = _PREFIX.match(line)
-    return found["severity"] if found else None

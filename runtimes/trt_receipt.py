@@ -13,8 +13,16 @@ from runtimes.trt_logs import Sparsity
 
 _SPARSE_TACTIC = re.compile(r"sparse|sptensor", re.IGNORECASE)
 _COMPUTING = re.compile(r"conv|gemm|mat_?mul|matrix_?multiply|fully_?connected", re.IGNORECASE)
-_OPAQUE = re.compile(r"myelin|foreign|plugin", re.IGNORECASE)  # what they run inside is not told
-_MOVING = re.compile(r"reformat|copy", re.IGNORECASE)  # MyelinReformat moves data
+# What they run inside is not told, unless by the name of a kernel of NVIDIA's libraries.
+_OPAQUE = re.compile(r"myelin|foreign|plugin|kgen", re.IGNORECASE)
+_KERNEL = re.compile(r"sm_?\d+|xmma|cutlass|gemm|conv", re.IGNORECASE)
+# Kinds that hold no product of weights. MyelinReformat moves data. A kind that is not here may hold one.
+_HARMLESS = re.compile(
+    r"reformat|copy|^(?:activation|cast|concat(?:enation)?|constant|dequantize|element_?wise|fill|gather\w*|identity|no_?op"
+    r"|normalization|padding|\w*pooling(?:v2)?|point_?wise(?:v2)?|quantize|reduce|resize|scale|scatter\w*|select|shape"
+    r"|shape_?host_?to_?device|shuffle|signal|slice|soft_?max(?:v2)?|squeeze|top_?k|transpose|unary|unsqueeze|wait)$",
+    re.IGNORECASE,
+)
 _SHOWN = 3  # names in a sentence
 
 
@@ -71,19 +79,16 @@ def _number(count: Optional[int], names: Optional[Sequence[str]]) -> Optional[in
 
 
 def _evidence(layers: Sequence[InspectedLayer]) -> _Evidence:
-    computing = [layer for layer in layers if _may_compute(layer)]
+    computing = [layer for layer in layers if layer.kind is None or not _HARMLESS.search(layer.kind)]
     sparse = [layer.name for layer in layers if is_sparse_tactic(layer.tactic)]
-    named = bool(computing) and all(layer.tactic for layer in computing)
+    named = bool(computing) and all(map(_names_its_kernel, computing))
     return _Evidence(sparse, named and not sparse, sum(1 for layer in layers if layer.has_sparse_weights))
 
 
-def _may_compute(layer: InspectedLayer) -> bool:
-    """Whether a layer multiplies by weights, or may do so without telling: one without a kind, or a fused one."""
-    if layer.kind is None:
-        return True
-    if _MOVING.search(layer.kind):
-        return False
-    return bool(_COMPUTING.search(layer.kind) or _OPAQUE.search(layer.kind))
+def _names_its_kernel(layer: InspectedLayer) -> bool:
+    """Whether the tactic is the kernel that multiplies; of an opaque or unknown layer only where it looks like one."""
+    told = bool(layer.kind and _COMPUTING.search(layer.kind)) and not _OPAQUE.search(layer.name + " " + str(layer.kind))
+    return bool(layer.tactic and (told or _KERNEL.search(layer.tactic)))
 
 
 def _verdict(told: Sparsity, seen: _Evidence) -> Tuple[str, str]:

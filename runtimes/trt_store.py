@@ -16,7 +16,7 @@ from runtimes.cuda import Gpu
 from runtimes.errors import UserError
 from runtimes.files import read_json, sha256
 from runtimes.trt_adapter import Library
-from runtimes.trt_build import Wishes
+from runtimes.trt_wishes import Wishes
 
 SCHEMA_VERSION = 1
 KIND = "edgeprune.engine"

@@ -19,9 +19,11 @@ from runtimes.errors import UserError
 from runtimes.files import write_json, write_text
 from runtimes.lifetime import end_with_parent
 from runtimes.records import Workload
-from runtimes.trt_build import read_wishes
+from runtimes.trt_complaints import errors, incompatible, passed
 from runtimes.trt_inspector import lines_of
-from runtimes.trt_logs import errors, incompatible, passed, version
+from runtimes.trt_logs import version
+from runtimes.trt_store import available_mb
+from runtimes.trt_wishes import read_wishes, wants_graph
 from runtimes.trtexec_command import EXPORTS, Job, Version, command, shapes
 from runtimes.trtexec_report import document
 
@@ -122,9 +124,10 @@ def time_with_trtexec(
 
 def _job(bundle: Bundle, network: Network, workload: Workload, duration_s: float) -> Job:
     own = {"precision": network.precision, "batch": str(workload.batch)}
-    graph = workload.options.get("cuda_graph", "0") == "1"
+    options = {**workload.options, **own}
     path = bundle.root / network.file
-    return Job(path, shapes(path, workload.batch), Path(), duration_s, read_wishes({**workload.options, **own}), graph)
+    shape = shapes(path, workload.batch)
+    return Job(path, shape, Path(), duration_s, read_wishes(options), wants_graph(options), available_mb())
 
 
 def _timed(bundle: Bundle, network: Network, out: Path, tool: Tuple[Version, str], job: Job) -> Dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from runtimes.errors import UserError
 from runtimes.onnx_input import onnx_input
-from runtimes.trt_build import ACCURACY_BATCH, Wishes
+from runtimes.trt_wishes import Wishes, workspace_mb
 
 EXPORTS = {"exportTimes": "times.json", "exportProfile": "profile.json", "exportLayerInfo": "layers.json"}
 Version = Tuple[int, int, int]
@@ -23,6 +23,7 @@ class Job(NamedTuple):
     duration_s: float
     wishes: Wishes  # its precision is that of the file
     cuda_graph: bool = False  # as in the runtime `trt`
+    available_mb: Optional[int] = None  # MiB that the machine has left
 
 
 def command(release: Version, executable: str, job: Job) -> List[str]:
@@ -35,7 +36,8 @@ def command(release: Version, executable: str, job: Job) -> List[str]:
     argv = [executable, "--onnx={}".format(job.network), "--verbose"]
     argv.append("--sparsity={}".format("enable" if job.wishes.sparsity else "disable"))
     argv += ["--{}={}".format(flag, shape) for flag, shape in job.shapes.items()]
-    argv.append("--memPoolSize=workspace:{}".format(job.wishes.workspace_mb))  # MiB, where no unit is given
+    workspace = workspace_mb(job.wishes, job.available_mb)
+    argv.append("--memPoolSize=workspace:{}".format(workspace))  # MiB, where no unit is given
     argv += _precision_flags(release, job.wishes.precision)
     argv += ["--profilingVerbosity=detailed", "--dumpLayerInfo"]
     argv += ["--warmUp=1000", "--duration={:g}".format(job.duration_s), "--avgRuns=100"]
@@ -51,7 +53,7 @@ def command(release: Version, executable: str, job: Job) -> List[str]:
 def shapes(path: Path, batch: int) -> Dict[str, str]:
     """Flag -> shape of the input, such as `input:8x3x32x32`; nothing where the network leaves nothing free.
 
-    They are those of the optimization profile of `runtimes.trt_build`: kernels are chosen for `batch` images.
+    They are those of the optimization profile of `runtimes.trt_build`: `batch` images, neither more nor fewer.
 
     Raises:
         UserError: an axis other than the batch is free, or the network has a fixed batch that is another one.
@@ -67,11 +69,8 @@ def shapes(path: Path, batch: int) -> Dict[str, str]:
                 "{} takes batches of {}, not of {}".format(path.name, shape[0], batch), "ask for that with --batch"
             )
         return {}
-    batches = {"minShapes": 1, "optShapes": batch, "maxShapes": max(batch, ACCURACY_BATCH), "shapes": batch}
-    return {
-        flag: "{}:{}".format(name, "x".join(str(size) for size in [images, *shape[1:]]))
-        for flag, images in batches.items()
-    }
+    of_batch = "{}:{}".format(name, "x".join(str(size) for size in [batch, *shape[1:]]))
+    return dict.fromkeys(("minShapes", "optShapes", "maxShapes", "shapes"), of_batch)
 
 
 def _precision_flags(release: Version, precision: Optional[str]) -> List[str]:

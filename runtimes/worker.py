@@ -3,10 +3,11 @@
 It reads one JSON object a line from its standard input and answers with one on what was its standard output. Between
 two commands it is blocked in that read, so that it takes nothing from the engine that is being timed.
 
-The first line is the job: {"runtime", "file", "precision", "engines", "images": [...], "preprocess", "workload"}. The
-others are {"do": "compile" | "load" | "round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]},
-and before that any number of {"at": done} so that a long command is seen to be alive. Anything else ends the process,
-with a traceback on standard error.
+The first line is the job: {"runtime", "file", "precision", "engines", "images": [...], "preprocess", "workload"}, with
+the network's file, or the engine's where another worker has compiled it. The others are {"do": "compile" | "load" |
+"round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]}, and before that any number of
+{"at": done} so that a long command is seen to be alive. Anything else ends the process, with a traceback on standard
+error.
 """
 
 import json
@@ -25,7 +26,7 @@ from runtimes.files import read_json, replacing, sha256
 from runtimes.inputs import batches, timed_batches
 from runtimes.lifetime import end_with_parent
 from runtimes.null import Idle
-from runtimes.protocol import Compiler, Engine, Runtime
+from runtimes.protocol import Compiler, Engine, OnGpu, Runtime
 from runtimes.records import Workload
 from runtimes.tables import pick, resolve
 from runtimes.timing import time_calls
@@ -46,7 +47,7 @@ class Session:
         self._preprocess = job["preprocess"]
         self._workload = Workload.from_json(job["workload"])
         self._runtime = _usable(job["runtime"])
-        self._inputs = timed_batches(self._images, self._workload.batch, self._preprocess)
+        self._inputs: List[np.ndarray] = []
         self._engine: Optional[Engine] = None
         self._calls = 0
         self._engines = Path(job["engines"])
@@ -54,18 +55,22 @@ class Session:
         self._options = {**self._workload.options, **{name: str(value) for name, value in own.items()}}
 
     def version(self) -> Dict[str, Any]:
-        """What the runtime calls itself, and whether it compiles a network before it loads it."""
-        return {"runtime_version": self._runtime.version(), "compiles": hasattr(self._runtime, "compile")}
+        """What the runtime calls itself."""
+        return {"runtime_version": self._runtime.version()}
 
     def compile(self) -> Dict[str, Any]:
-        """Make the engine; what stands beside it: from what, with what and where it was made."""
+        """Make the engine: its file, and what stands beside it, from what, with what and where it was made.
+
+        A builder leaves memory behind, so this process is not the one in which the engine is measured.
+        """
         compiler: Compiler = self._runtime  # type: ignore[assignment]
         self._engines.mkdir(parents=True, exist_ok=True)
-        self._file = compiler.compile(self._file, self._engines, self._options, lambda: self._say({"at": 0}))
-        return {"engine": read_json(self._file.with_name(self._file.name + ".json"))}
+        made = compiler.compile(self._file, self._engines, self._options, lambda: self._say({"at": 0}))
+        return {"file": str(made), "engine": read_json(made.with_name(made.name + ".json"))}
 
     def load(self) -> Dict[str, Any]:
         """Load the engine, answer once, warm up, and time an empty engine in the same loop."""
+        self._inputs = timed_batches(self._images, self._workload.batch, self._preprocess)
         baseline, available = sampler.own_memory().get("VmRSS"), sampler.memory().get("MemAvailable")
         begin = time.perf_counter_ns()
         self._engine = self._runtime.load(self._file, self._options)
@@ -86,12 +91,15 @@ class Session:
         }
 
     def round(self) -> Dict[str, Any]:
-        """Time one round: latencies in nanoseconds, and the processor time that it took this process."""
+        """Time one round: latencies in nanoseconds, and the processor time that it took this process.
+
+        Of an engine on a GPU also the GPU's times and the host's for handing over, one for each latency.
+        """
         engine, work = self._loaded(), self._workload
         share = -(-work.min_samples // work.rounds)
         most = max(1, work.max_samples // work.rounds)
         begin = time.process_time()
-        _read_gpu(engine)
+        _read_gpu(engine, 0)  # of the warm-up
 
         def more(n: int, seconds: float) -> bool:
             if n == 0:
@@ -100,10 +108,9 @@ class Session:
 
         samples = time_calls(engine.run, self._inputs, more, self._calls, settle_s=_SETTLE * work.round_s)
         self._calls += len(samples)
-        on_gpu = _read_gpu(engine)
         return {
             "latency_ns": samples,
-            "gpu_ns": None if on_gpu is None else on_gpu[-len(samples) :],  # before them: the untimed calls
+            **_read_gpu(engine, len(samples)),
             "cpu_s": time.process_time() - begin,
             "peak_rss": _peak_rss(),
         }
@@ -146,13 +153,24 @@ def _usable(name: str) -> Runtime:
     return runtime
 
 
-def _read_gpu(engine: Engine) -> Optional[List[int]]:
-    """The times that the GPU's clock gave for the runs so far, in nanoseconds; they are forgotten."""
+def _read_gpu(engine: Engine, n: int) -> Dict[str, Any]:
+    """The last `n` times of the GPU's clock and of handing over, in nanoseconds; all are forgotten. And how it is run.
+
+    Before them are those of the calls that were not timed.
+    """
     if engine.gpu_ns is None:
-        return None
-    read = list(engine.gpu_ns)
-    engine.gpu_ns.clear()
-    return read
+        return {"gpu_ns": None, "enqueue_ns": None, "launch": None}
+    on_gpu = _taken(engine.gpu_ns, n)
+    if not hasattr(engine, "launch"):
+        return {"gpu_ns": on_gpu, "enqueue_ns": None, "launch": None}
+    handed: OnGpu = engine  # type: ignore[assignment]
+    return {"gpu_ns": on_gpu, "enqueue_ns": _taken(handed.enqueue_ns, n), "launch": dict(handed.launch)}
+
+
+def _taken(times: List[int], n: int) -> List[int]:
+    last = times[max(0, len(times) - n) :]
+    times.clear()
+    return last
 
 
 def _check_answer(answer: np.ndarray, batch: np.ndarray, classes: Optional[int] = None) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import ModelProto, helper, numpy_helper
 from processes import call
-from toys import QUICK, files
+from toys import QUICK, files, synthetic
 
-from edgeprune.steps.export import Planned, without_gain
-from export.targets import TARGETS
+from export.examine import examine
 from runtimes.bundle import read_bundle, verify
 
 PRECISIONS = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
@@ -45,6 +46,18 @@ def weight_of(model: ModelProto, name: str) -> np.ndarray:
     return numpy_helper.to_array(tensor)
 
 
+def steps_of(model: ModelProto, name: str) -> np.ndarray:
+    """The int8 steps that the file's own quantiser makes of a weight, by hand: one scale for each output channel."""
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    (quantiser,) = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == f"{name}.weight"]
+    weight, scale, zero = (held[read] for read in quantiser.input)
+    assert (zero.dtype, zero.any()) == (np.int8, False)
+    steps = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+    assert np.abs(steps).max() < 127.5
+    return np.rint(steps).astype(np.int8)
+
+
 def fits_two_of_four(weight: np.ndarray) -> bool:
     """At most two of four neighbouring input channels, everywhere: by plain loops."""
     out, channels, *kernel = weight.shape
@@ -64,11 +77,11 @@ def test_every_planned_layer_is_two_of_four_in_every_precision(precision: str, e
     model = onnx.load_model(exported[0] / BOARD / PRECISIONS[precision])
     planned = told(exported)["planned"]
     assert planned
-    stored = {"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[precision]
+    stored = {"fp32": np.float32, "fp16": np.float16, "int8": np.float32}[precision]
     for name in planned:
         weight = weight_of(model, name)
         assert weight.dtype == stored
-        assert fits_two_of_four(weight), name
+        assert fits_two_of_four(steps_of(model, name) if precision == "int8" else weight), name
 
 
 def test_the_dense_network_comes_in_every_precision_too_and_is_not_sparse(exported: tuple[Path, str, str]) -> None:
@@ -121,7 +134,9 @@ def test_the_bundle_holds_the_pair_in_each_precision_and_the_command_is_told(exp
     assert all(Path(path).is_file() for path in paths)
     assert command.startswith("on the device, in a copy of ")
     assert command.endswith("/4-compile/jetson-orin/bundle: python3 -m runtimes measure .")
-    assert "warning" not in err
+    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert warnings == [f"warning: {text}" for text in told(exported)["warnings"]]
+    assert "none of the 2:4 layers is large enough" in "".join(warnings), "digits need no large layer"
 
 
 def test_unstructured_zeros_are_exported_with_the_warning_that_they_gain_nothing(tmp_path: Path) -> None:
@@ -149,27 +164,52 @@ def test_a_checkpoint_whose_zeros_are_two_of_four_is_found_out_and_planned(
     code, _, err = call(*arguments, *target, *QUICK, says=tmp_path / "says").wait()
     assert code == 0, err
     manifest = json.loads((tmp_path / "run" / "3-export" / "manifest.json").read_text())
-    assert (manifest["planned"], manifest["warnings"]) == (told(exported)["planned"], [])
-    assert "warning" not in err
+    assert (manifest["planned"], manifest["warnings"]) == (told(exported)["planned"], told(exported)["warnings"])
+    assert (manifest["pattern"], manifest["networks"]["sparse"]["pattern"]) == ("2:4", "2:4")
+    for file in ("model.onnx", "model.fp16.onnx"):
+        assert "layers that it plans to be 2:4 are" in examine(tmp_path / "run" / "3-export" / file, None)[0]
+
+
+@pytest.fixture
+def own(exported: tuple[Path, str, str], tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    shutil.copytree(exported[0], tmp_path / "own")
+    return tmp_path / "own"
+
+
+def test_fewer_precisions_leave_no_file_of_an_earlier_export(own: Path, tmp_path: Path) -> None:
+    arguments = ("export", own, "--target", "jetson-orin", "--precision", "fp16")
+    code, _, err = call(*arguments, says=tmp_path / "says").wait()
+    assert code == 0, err
+    manifest = json.loads((own / BOARD / "manifest.json").read_text())
+    listed = {entry["file"] for entry in manifest["networks"].values()}
+    assert {path.name for path in (own / BOARD).glob("*.onnx")} == listed
+    assert "model.int8.onnx" not in listed
+    bundle = read_bundle(own / "4-compile" / "jetson-orin" / "bundle")
+    assert sorted(bundle.networks) == ["dense", "dense-fp16", "sparse", "sparse-fp16"]
 
 
 @pytest.mark.parametrize(
-    ("target", "layers", "masked", "says"),
+    "option",
     [
-        ("jetson-orin", ["conv2"], True, None),
-        ("jetson-orin", [], True, "unstructured"),
-        ("jetson-orin", [], False, None),
-        ("jetson-xavier-nx", ["conv2"], True, "no sparse tensor cores"),
-        ("raspberry-pi-5", [], True, None),
+        ("--set", "prune.sparsity=0.1"),
+        ("--out", "elsewhere"),
+        ("--data", "digits"),
+        ("--model", "digits-cnn"),
+        ("--checkpoint", "other.pt"),
     ],
 )
-def test_who_gains_nothing_from_the_zeros_is_told(
-    target: str, layers: list[str], masked: bool, says: str | None
+@pytest.mark.parametrize("what", ["run", "file"])
+def test_an_option_that_would_change_what_is_there_is_refused(
+    what: str, option: tuple[str, str], exported: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    masks = {"conv2": torch.zeros(4, 4, 3, 3, dtype=torch.bool)} if masked else {}
-    found = without_gain(TARGETS[target], Planned("2:4", layers), masks)
-    assert (found is None) == (says is None)
-    assert says is None or says in str(found)
+    run = exported[0]
+    before = files(run)
+    given = (run, "--target", "jetson-orin") if what == "run" else (run / BOARD / "model.onnx", "--check")
+    code, out, err = call("export", *given, *option, says=tmp_path).wait()
+    assert (code, out) == (2, "")
+    assert f"is taken as it is: {option[0]} has no place here" in err.splitlines()[-2]
+    assert files(run) == before
 
 
 @pytest.mark.parametrize(
@@ -220,15 +260,28 @@ def computed_weight(model: ModelProto) -> None:
     total = helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0, name="mean")
     scaled = helper.make_node("Mul", [conv.input[1], "mean"], ["computed"], name="scaled")
     conv.input[1] = "computed"
-    model.graph.node.insert(0, scaled)
-    model.graph.node.insert(0, total)
+    at = list(model.graph.node).index(conv)
+    model.graph.node.insert(at, scaled)
+    model.graph.node.insert(at, total)
+
+
+def computed_weight_of_a_stranger(model: ModelProto) -> None:
+    """The same in a file that says nothing of itself."""
+    computed_weight(model)
+    del model.metadata_props[:]
 
 
 @pytest.mark.parametrize(
     ("damage", "names"),
-    [(broken_group, "conv"), (unsupported_operator, "Frobnicate"), (computed_weight, "conv1"), (None, "not a whole")],
+    [
+        (broken_group, "layer 'conv2' is not 2:4"),
+        (unsupported_operator, "Frobnicate"),
+        (computed_weight, "layer 'conv1' of "),
+        (computed_weight_of_a_stranger, "layer 'conv1' of "),
+        (None, "is not a whole ONNX model"),
+    ],
 )
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_wrong_with_a_file_is_two_lines(
     damage: Callable[[ModelProto], None] | None,
     names: str,
@@ -264,3 +317,49 @@ def test_a_file_as_exported_is_accepted_by_tensorrts_own_parser_and_builder(
         assert "layers that it plans to be 2:4 are" in counted
         assert accepted.startswith(f"{file}: accepted by TensorRT")
         assert len(notes) <= 1
+
+
+# --- what comes back
+
+
+def by_hand(bundle: Path, *options: str) -> Path:
+    """What a person types on the device; the results' folder."""
+    command = [sys.executable, "-m", "runtimes", "measure", ".", "--runtime", "ort", "--rounds", "2", *options]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return bundle / "results"
+
+
+def test_what_was_measured_by_hand_is_scored_and_reported(own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own / "4-compile" / "jetson-orin" / "bundle", tmp_path / "board")
+    results = by_hand(tmp_path / "board", "--network", "dense-int8", "--network", "sparse-int8")
+    before = files(results)
+    code, out, err = call("measure", own, "--results", results, "--device", "my-board", says=tmp_path / "m").wait()
+    assert code == 0, err
+    kept = sorted(Path(line) for line in out.splitlines())
+    assert [path.parent.name for path in kept] == ["my-board", "my-board"]
+    assert files(results) == before
+    for path in kept:
+        measured = json.loads(path.read_text())
+        logits = np.load(path.parent / measured["outputs"]["file"])
+        top1 = 100.0 * (logits.argmax(axis=1) == synthetic().test.labels).mean()
+        assert (measured["device"], measured["top1"], measured["images"]) == ("my-board", top1, len(logits))
+    code, _, err = call("report", own, says=tmp_path / "r").wait()
+    assert code == 0, err
+    report = json.loads((own / "6-report" / "report.json").read_text())
+    assert [(row["device"], row["name"]) for row in report["rows"]] == [
+        ("my-board", "dense-int8"),
+        ("my-board", "sparse-int8"),
+    ]
+
+
+def test_results_that_are_none_or_not_whole_are_two_lines(own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own / "4-compile" / "jetson-orin" / "bundle", tmp_path / "board")
+    results = by_hand(tmp_path / "board", "--network", "sparse")
+    with next(results.glob("*.npy")).open("r+b") as file:
+        file.truncate(500)
+    for folder, says in ((results, "is missing or not what sparse answered"), (tmp_path, "holds no measurements")):
+        code, out, err = call("measure", own, "--results", folder, "--device", "b", says=tmp_path / "says").wait()
+        assert (code, out) == (2, "")
+        assert says in err.splitlines()[-2]
+    assert not (own / "5-measure" / "b").exists()

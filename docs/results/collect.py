@@ -57,9 +57,18 @@ def in_precisions(role: str) -> dict[str, tuple[str, str, int, Callable[[Report]
 PRECISIONS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
     **in_precisions("dense"),
     **in_precisions("sparse"),
-    "size_fp32": ("sparse fp32", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["onnx"] / 1000),
-    "size_fp16": ("sparse fp16", "kB", 0, lambda report: row(report, "sparse-fp16")["size_bytes"]["onnx"] / 1000),
-    "size_int8": ("sparse int8", "kB", 0, lambda report: row(report, "sparse-int8")["size_bytes"]["onnx"] / 1000),
+    "compressed_fp32": (
+        "sparse fp32 compressed",
+        "kB",
+        0,
+        lambda r: row(r, "sparse")["size_bytes"]["compressed"] / 1000,
+    ),
+    "compressed_int8": (
+        "sparse int8 compressed",
+        "kB",
+        0,
+        lambda r: row(r, "sparse-int8")["size_bytes"]["compressed"] / 1000,
+    ),
 }
 
 

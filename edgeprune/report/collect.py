@@ -37,7 +37,7 @@ def collect(run: Path) -> Report:
     origin, manifest = _optional(run / "run.json"), _optional(run / "3-export" / "manifest.json")
     toml, recipe = _recipe(run, origin)
     networks = _networks(manifest)
-    rows, remarks, environment = _measured(run, networks)
+    rows, remarks, environment = _measured(run, [*networks, *_for_other_targets(run)])
     comparisons, lonely = _compared(rows)
     training = machines.of_training(run)
     by_name = {network.name: network for network in networks}
@@ -93,6 +93,12 @@ def _networks(manifest: Mapping[str, Any]) -> list[Network]:
     return [_network(name, found[name]) for name in sorted(found, key=_place)]
 
 
+def _for_other_targets(run: Path) -> list[Network]:
+    """What `edgeprune export --target` wrote beside the run's own export: a board measures those."""
+    paths = sorted((run / "3-export").glob("*/manifest.json"))
+    return [network for path in paths for network in _networks(read_json(path))]
+
+
 def _network(name: str, entry: Mapping[str, Any]) -> Network:
     return Network(
         name=name,
@@ -132,20 +138,23 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 
 
 def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[Remark], dict[str, dict[str, Any]]]:
-    """The rows by conditions and in the order of the networks; a measurement of another file is left out."""
-    by_name = {network.name: network for network in networks}
+    """The rows by conditions and in the order of the networks; a measurement of another file is left out.
+
+    A measurement belongs to the file that it names by its hash.
+    """
+    by_hash = {network.sha256: network for network in reversed(networks)}
     rows: list[Row] = []
     remarks: list[Remark] = []
     environment: dict[str, dict[str, Any]] = {}
     for path in sorted((run / "5-measure").glob("*/*.json")):
         measurement = Measurement.read(path)
         source = f"{path.parent.name}/{path.stem}"
-        stale = _stale(measurement, by_name, bool(networks))
+        stale = _stale(measurement, networks)
         if stale:
             remarks.append(Remark(source, "stale", stale))
             continue
         device = measurement.device or path.parent.name
-        rows.append(row(measurement, device, by_name.get(measurement.name)))
+        rows.append(row(measurement, device, by_hash.get(measurement.network_sha256)))
         remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
         environment.setdefault(device, {}).update(measurement.facts)
     rows.sort(key=lambda r: (r.device != "local", *compare.setting(r), _place(r.name)))
@@ -158,15 +167,13 @@ def _place(name: str) -> tuple[int, str, str]:
     return (NETWORKS.index(role) if role in NETWORKS else len(NETWORKS)), role, precision
 
 
-def _stale(measurement: Measurement, networks: Mapping[str, Network], exported: bool) -> str | None:
-    """Why a measurement does not belong to the exported network of its name, or None when it does."""
-    if not exported:
+def _stale(measurement: Measurement, networks: Sequence[Network]) -> str | None:
+    """Why a measurement belongs to no exported file, or None when it does."""
+    if not networks or any(measurement.network_sha256 == network.sha256 for network in networks):
         return None
-    if measurement.name not in networks:
+    if all(measurement.name != network.name for network in networks):
         return f"measured a network '{measurement.name}' that is not exported any more; left out"
-    if measurement.network_sha256 != networks[measurement.name].sha256:
-        return f"measured an earlier export of '{measurement.name}'; left out, measure again"
-    return None
+    return f"measured an earlier export of '{measurement.name}'; left out, measure again"
 
 
 def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:

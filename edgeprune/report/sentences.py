@@ -19,6 +19,17 @@ def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Se
     return f"{_zeros_clause(sparse)}{_accuracy_clause(comparisons, rows)}; {_latency_clause(comparisons)}."
 
 
+def foremost(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison that headline and tiles tell of, so that an accuracy and a speed are those of one file.
+
+    Where something was faster: what its zeros made faster before the rest, then the fastest. Else the first one.
+    """
+    faster = [found for found in comparisons if found.verdict == "faster"]
+    if faster:
+        return min(faster, key=lambda found: (found.uses_zeros != "yes", found.latency_ratio or 1.0))
+    return next(iter(comparisons), None)
+
+
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
     """One device and runtime: both latencies, their ratio with its interval, and the verdict."""
     threads = wording.plural(found.threads, "thread")
@@ -37,7 +48,10 @@ def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
 
 def statements(sparse: Network | None, dense: Network | None, comparisons: Sequence[Comparison]) -> list[str]:
     """The findings behind the headline, one sentence or two each."""
-    texts = [_accuracy(found) for found in comparisons[:1]] + [found.sentence for found in comparisons]
+    files = {found.name: found for found in reversed(comparisons)}  # one device is enough: the file is the same
+    several = len(files) > 1
+    texts = [_accuracy(found, several) for found in comparisons if files[found.name] is found]
+    texts += [found.sentence for found in comparisons]
     if sparse is not None:
         texts += [*_sizes(sparse, dense), *_counts(sparse)]
     return [text for text in texts if text]
@@ -56,11 +70,15 @@ def _zeros_clause(sparse: Network) -> str:
 
 
 def _accuracy_clause(comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
-    for found in comparisons:
+    """The accuracy of the very file whose speed is told next; any other device may have scored it."""
+    told = foremost(comparisons)
+    of_it = [told, *(found for found in comparisons if found.name == told.name)] if told else []
+    for found in of_it:
         if found.top1_difference is not None:
             top1 = _top1(rows, found, found.name)
             return f" at {wording.percent(top1)} top-1, {_distance(found)}"
-    known = [row.top1 for row in rows if row.name == "sparse" and row.top1 is not None]
+    name = told.name if told else "sparse"
+    known = [row.top1 for row in rows if row.name == name and row.top1 is not None]
     return f" at {wording.percent(known[0])} top-1" if known else ", with an accuracy that has not been measured"
 
 
@@ -84,13 +102,12 @@ def _latency_clause(comparisons: Sequence[Comparison]) -> str:
     timed = [found for found in comparisons if found.verdict != "not known"]
     if not timed:
         return "whether it is faster is not known, for want of rounds"
-    faster = sorted((c for c in timed if c.verdict == "faster"), key=lambda c: c.latency_ratio or 1.0)
+    told = foremost(comparisons)
     slower = [c for c in timed if c.verdict == "slower"]
-    if faster:
-        others = len(timed) - len(faster)
-        rest = f", but not in the other {wording.plural(others, 'setting')} measured" if others else ""
-        found = next((c for c in faster if c.uses_zeros == "yes"), faster[0])
-        return f"it runs {1 / (found.latency_ratio or 1.0):.2f} times as fast on {_place(found)}{rest}{_cause(found)}"
+    if told is not None and told.verdict == "faster":
+        others = sum(c.verdict != "faster" for c in timed)
+        rest = f" (not so in {wording.plural(others, 'other setting')})" if others else ""
+        return f"it runs {1 / (told.latency_ratio or 1.0):.2f} times as fast on {_place(told)}{rest}{_cause(told)}"
     if slower:
         worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
         return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
@@ -100,7 +117,8 @@ def _latency_clause(comparisons: Sequence[Comparison]) -> str:
 
 
 def _place(found: Comparison) -> str:
-    return f"{found.device} with {wording.runtime(found.runtime)}"
+    precision = "" if found.precision == "fp32" else f" in {found.precision}"
+    return f"{found.device} with {wording.runtime(found.runtime)}{precision}"
 
 
 def _cause(found: Comparison) -> str:
@@ -135,15 +153,17 @@ def _verdict(found: Comparison, pattern: str | None) -> str:
     return "within noise; no speed-up is claimed."
 
 
-def _accuracy(found: Comparison) -> str:
+def _accuracy(found: Comparison, named: bool) -> str:
+    where = f" in {found.precision}" if named else ""
     if found.top1_difference is None or found.images is None:
-        return "The difference in accuracy to the dense network is not known."
+        return f"The difference in accuracy to the dense network{where} is not known."
     error = found.top1_difference_standard_error or 0.0
     noise = "within" if abs(found.top1_difference) <= 2 * error else "beyond"
+    difference, one = wording.points(found.top1_difference, 2), 100 / found.images
     return (
-        f"Top-1 differs from the dense network by {wording.points(found.top1_difference, 2)} on {found.images:,} test "
-        f"images, where one image is {100 / found.images:.2f} points and the standard error of the difference is at "
-        f"most {error:.2f} points: {noise} twice that error."
+        f"Top-1{where} differs from the dense network by {difference} on {found.images:,} test images, where one image "
+        f"is {one:.2f} points and the standard error of the difference is at most {error:.2f} points: {noise} twice "
+        "that error."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.report import charts, compare, wording
+from edgeprune.report import charts, compare, sentences, wording
 from edgeprune.report.facts import describe
 from edgeprune.report.records import Comparison, Network, Report
 
@@ -47,7 +47,7 @@ def tiles(report: Report) -> list[dict[str, str]]:
     """Four numbers for the top of the page: accuracy, zeros, latency and size, dense against sparse."""
     networks = {network.name: network for network in report.networks}
     sparse, dense = networks.get("sparse"), networks.get("dense")
-    found = report.comparisons[0] if report.comparisons else None
+    found = sentences.foremost(report.comparisons)
     speed = _latency_tile(report.comparisons)
     return [_accuracy_tile(report, found), _zeros_tile(sparse), speed, _size_tile(sparse, dense)]
 
@@ -114,7 +114,8 @@ def _remarks(report: Report) -> list[tuple[str, str, list[str]]]:
 
 
 def _accuracy_tile(report: Report, found: Comparison | None) -> dict[str, str]:
-    known = [row for row in report.rows if row.name == "sparse" and row.top1 is not None]
+    name = found.name if found is not None else "sparse"
+    known = [row for row in report.rows if row.name == name and row.top1 is not None]
     if not known:
         return {"name": "Top-1", "value": wording.NONE, "note": "not measured"}
     note = f"on {wording.plural(known[0].images or 0, 'test image')}"
@@ -136,12 +137,17 @@ def _latency_tile(comparisons: Sequence[Comparison]) -> dict[str, str]:
     timed = [found for found in comparisons if found.latency_ratio]
     if not timed:
         return {"name": "Speed", "value": wording.NONE, "note": "not compared with dense"}
-    best = min(timed, key=lambda c: (c.verdict == "not known", c.verdict != "faster", c.latency_ratio or 1.0))
-    where = f"{best.device}, {wording.runtime(best.runtime)}"
+    told = sentences.foremost(timed)
+    best = told if told is not None and told.verdict == "faster" else min(timed, key=_order)
+    where = f"{best.device}, {wording.runtime(best.runtime)}" + (f", {best.precision}" * (best.precision != "fp32"))
     if best.verdict == "not known":
         return {"name": "Speed", "value": wording.NONE, "note": f"not known: {best.reason}"}
     speed = f"{1 / (best.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
     return {"name": "Speed", "value": speed, "note": f"{best.verdict}: {where}", "kind": best.verdict.replace(" ", "-")}
+
+
+def _order(found: Comparison) -> tuple[bool, float]:
+    return found.verdict == "not known", found.latency_ratio or 1.0
 
 
 def _size_tile(sparse: Network | None, dense: Network | None) -> dict[str, str]:

@@ -27,6 +27,7 @@ from edgeprune.recipe import fixed_sparsity
 from export import graph
 from export.macs import count_macs
 from export.n_of_m import hold_to
+from export.plan.gain import doubts
 from export.precisions import verify_precision, write_precision
 from export.sizes import size_bytes
 from export.targets import TARGETS, Target
@@ -56,11 +57,12 @@ def export_for(bench: Bench, target: Target, folder: Path, precision: str, tick:
     (`model.fp16.onnx`); "" stands for what the target's runtime gains from.
     """
     work = _Work(bench, target, folder, written(target, precision))
-    entries: dict[str, Any] = {}
-    for name, entry in work.entries(tick):
-        entries[name] = entry
+    entries = dict(work.entries(tick))
     write_json(folder / "manifest.json", work.manifest(entries))
-    return [folder / entry["file"] for entry in entries.values()] + [folder / "manifest.json"]
+    files = [folder / entry["file"] for entry in entries.values()]
+    for path in set(folder.glob("*.onnx")) - set(files):
+        path.unlink()  # of an earlier export in more precisions: it would pass for one of these
+    return [*files, folder / "manifest.json"]
 
 
 def written(target: Target, precision: str) -> tuple[str, ...]:
@@ -92,24 +94,6 @@ def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
     if bench.recipe.student.holds != "dense":
         return Planned(pattern, sorted(name for name, mask in masks.items() if _fits(mask, pattern)))
     return Planned(pattern, sorted(masks) if stated else [])
-
-
-def without_gain(target: Target, planned: Planned, masks: masking.Masks) -> str | None:
-    """Why the target's runtime makes nothing of this run's zeros and what it would make use of, or None."""
-    if target.runtime != "trt" or not masks:
-        return None
-    if not target.sparse_tensor_cores:
-        return (
-            f"{target.name} has no sparse tensor cores: TensorRT gains nothing there from any zeros. Fewer channels "
-            "would be faster, and edgeprune does not remove channels yet"
-        )
-    if not planned.layers:
-        return (
-            "the zeros of this run are unstructured: TensorRT multiplies them like any other weight and gains nothing. "
-            "It can use 2:4 zeros in large layers: prune with --pattern 2:4; `edgeprune plan` says which layers those "
-            "are"
-        )
-    return None
 
 
 @dataclass(frozen=True)
@@ -209,7 +193,12 @@ class _Work:
         }
 
     def _pattern(self, counts: Accounting) -> str:
-        return self.bench.recipe.prune.pattern if any(layer.masked for layer in counts.layers) else "dense"
+        """The pattern of a network's zeros; that of a checkpoint was found by looking."""
+        return self.pattern if any(layer.masked for layer in counts.layers) else "dense"
+
+    @property
+    def pattern(self) -> str:
+        return self.planned.pattern if self.planned.layers else self.bench.recipe.prune.pattern
 
     def _metadata(self, name: str, counts: Accounting, held: masking.Masks) -> dict[str, str]:
         """What the file says about itself; the manifest beside it is the source of truth."""
@@ -230,14 +219,16 @@ class _Work:
     def manifest(self, networks: Mapping[str, Any]) -> dict[str, Any]:
         """The export's `manifest.json`."""
         data = self.bench.data
-        vain = without_gain(self.target, self.planned, self.masks)
+        shown = networks.get("sparse") or next(iter(networks.values()))
+        model = graph.read(self.folder / str(shown["file"]))
+        told = doubts(model, self.target, self.planned.layers, masked=bool(self.masks))
         return {
             "schema_version": 1,
             "target": self.target.name,
             "method": self.bench.recipe.method,
-            "pattern": self.bench.recipe.prune.pattern,
+            "pattern": self.pattern,
             "planned": self.planned.layers,
-            "warnings": [vain] if vain else [],
+            "warnings": told,
             "mask_sha256": masking.sha256(self.masks) if self.masks else None,
             "classes": list(data.classes),
             "input": {"shape": list(data.image_shape), "preprocess": data.preprocess.to_json()},
@@ -267,8 +258,11 @@ def calibration_images(bench: Bench) -> NDArray[np.float32]:
 def _unverified(path: Path) -> Iterator[Path]:
     """A place to write to beside `path`: what is refused never stands under its name."""
     draft = path.with_name(f".{path.name}.tmp")
-    yield draft
-    draft.replace(path)
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:

@@ -16,6 +16,7 @@ from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
 from edgeprune.progress import Tick
 from runtimes.errors import UserError
+from runtimes.files import sha256
 from runtimes.records import Measurement
 
 
@@ -44,6 +45,39 @@ def measure_with(bench: Bench, name: str, asked: Mapping[str, Any], tick: Tick) 
         return [_keep(path, results, bench) for path in paths]
     finally:
         shutil.rmtree(arrived, ignore_errors=True)
+
+
+def take_over(bench: Bench, name: str, folder: Path) -> list[Path]:
+    """Score and keep what was measured by hand in a copy of a bundle: `folder` is the `results` folder it left there.
+
+    `name` is what the device is called from now on. A folder without measurements, or one with answers to other images,
+    is a `UserError`; `folder` itself is not changed.
+    """
+    arrived = bench.run.path / f".measuring-{name}"
+    shutil.rmtree(arrived, ignore_errors=True)
+    try:
+        paths = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith("trtexec-")]
+        measured = [replace(Measurement.read(path), device=name) for path in paths]
+        if not measured:
+            raise UserError(f"{folder} holds no measurements", "name the `results` folder of a measured bundle")
+        arrived.mkdir(parents=True)
+        for path, measurement in zip(paths, measured, strict=True):
+            measurement.write(arrived / path.name)
+            if measurement.outputs is not None:
+                _copy_logits(folder, arrived, measurement)
+        return [_keep(arrived / path.name, bench.run["measure"] / name, bench) for path in paths]
+    finally:
+        shutil.rmtree(arrived, ignore_errors=True)
+
+
+def _copy_logits(folder: Path, arrived: Path, measurement: Measurement) -> None:
+    outputs = measurement.outputs or {}
+    file = folder / outputs["file"]
+    if file.parent != folder or not file.is_file() or sha256(file) != outputs["sha256"]:
+        raise UserError(
+            f"{file} is missing or not what {measurement.name} answered", "copy the whole folder from the device again"
+        )
+    shutil.copyfile(file, arrived / outputs["file"])
 
 
 def _keep(path: Path, results: Path, bench: Bench) -> Path:

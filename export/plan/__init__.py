@@ -13,15 +13,12 @@ from typing import Any
 
 from onnx import ModelProto
 
-from export.plan.advice import advise
+from export.plan.advice import ROUND_CHANNELS_TO, advise
 from export.plan.eligibility import Release, judge
-from export.plan.inventory import Work, take_inventory
+from export.plan.inventory import Inventory, Work, take_inventory
+from export.shapes import by
 from export.targets import Target
 from runtimes.errors import UserError
-
-ROUND_CHANNELS_TO = {"2:4": 32, "channels": 16}
-"""What channel counts should stay a multiple of: 32 where 2:4 comes after; on Volta 16, 16 bytes of int8 (NVIDIA Deep
-Learning Performance documentation, Matrix multiplication background, 'Tensor core requirements')."""
 
 BOUND = "arithmetic on multiply-adds, not a measured speed-up: half of those in the layers worth it fall away"
 
@@ -72,6 +69,7 @@ class Plan:
     model: str
     target: Target
     tensorrt: str | None  # the release that the plan is for; None: the target's runtime is another, or not known
+    image_shape: tuple[int, ...] | None  # sizes of the image it is planned for; None: no input is of images
     macs: int
     layers: tuple[PlannedLayer, ...]
     strategy: Strategy
@@ -86,6 +84,7 @@ class Plan:
             "model": self.model,
             "target": self.target.name,
             "tensorrt": self.tensorrt,
+            "image_shape": self.image_shape,
             "macs": self.macs,
             "layers": [asdict(layer) for layer in self.layers],
             "strategy": asdict(self.strategy),
@@ -106,21 +105,34 @@ def plan(model: ModelProto, target: Target, *, name: str, tensorrt: str | None =
     inventory = take_inventory(model)
     macs = sum(work.macs for work in inventory.work)
     if not any(work.constant for work in inventory.work):
-        raise UserError(
-            f"{name} has no convolution or linear layer with a constant weight",
-            "a plan is for networks with weights; of a file, export the trained network itself",
-        )
+        raise _nothing_to_plan(inventory, name)
     layers = tuple(_planned(work, target, release, macs) for work in inventory.work)
-    share = sum(layer.macs for layer in layers if layer.worth_it) / macs
+    share = sum(layer.share for layer in layers if layer.worth_it)
     return Plan(
         model=name,
         target=target,
         tensorrt=".".join(map(str, release)) if release else None,
+        image_shape=inventory.image,
         macs=macs,
         layers=layers,
         strategy=_strategy(layers, target),
         advice=tuple(advise(layers, target, release, inventory.unseen)),
         bound=Bound(share, 1 / (1 - share / 2)),
+    )
+
+
+def worth(model: ModelProto, target: Target, *, tensorrt: str | None = None) -> set[str]:
+    """Names of the layers of `model` that 2:4 is worth it for on `target`, by the rules of `plan`; its errors."""
+    return {layer.name for layer in plan(model, target, name="the network", tensorrt=tensorrt).layers if layer.worth_it}
+
+
+def _nothing_to_plan(inventory: Inventory, name: str) -> UserError:
+    told = [f"{count} x {operator}, which a plan does not look into" for operator, count in inventory.unseen.items()]
+    told += [f"the {work.op} '{work.name}', {work.unfit}" for work in inventory.work[:1]]
+    seen = f"; it has {', '.join(told)}" if told else ""
+    return UserError(
+        f"{name} has no convolution or linear layer with a constant weight{seen}",
+        "a plan is for networks with weights; of a file, export the trained network itself, in float",
     )
 
 
@@ -189,7 +201,8 @@ WIDTH = 100
 def as_text(plan: Plan) -> str:
     """The plan for a terminal: a table of layers, the arithmetic bound, the advice."""
     runtime = f", TensorRT {plan.tensorrt}" if plan.tensorrt else ""
-    head = f"{plan.model} on {plan.target.name}{runtime}: {plan.macs / 1e6:,.1f} million multiply-adds for one image"
+    image = f"one image of {by(plan.image_shape)}" if plan.image_shape else "one image"
+    head = f"{plan.model} on {plan.target.name}{runtime}: {plan.macs / 1e6:,.1f} million multiply-adds for {image}"
     return "\n".join([head, f"({plan.target.device})", "", *_table(plan), "", *_bound(plan), *_advice(plan)])
 
 

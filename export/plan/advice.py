@@ -11,6 +11,10 @@ from export.targets import Target
 if TYPE_CHECKING:
     from export.plan import PlannedLayer
 
+ROUND_CHANNELS_TO = {"2:4": 32, "channels": 16}
+"""What channel counts should stay a multiple of: 32 where 2:4 comes after; on Volta 16, 16 bytes of int8 (NVIDIA Deep
+Learning Performance documentation, Matrix multiplication background, 'Tensor core requirements')."""
+
 _NO_CHANNELS = "edgeprune does not have channel pruning yet"
 _NO_SPARSE_CPU = "edgeprune does not have that runtime yet"
 
@@ -26,7 +30,8 @@ def advise(
             "No pattern of zeros is faster here, neither unstructured nor 2:4: the GPU has no sparse tensor cores, and "
             "TensorRT computes with zeros as with any other weight."
         )
-        yield f"Remove whole channels, and keep what stays a multiple of 16; {_NO_CHANNELS}."
+        multiple = ROUND_CHANNELS_TO[target.prunes]
+        yield f"Remove whole channels, and keep what stays a multiple of {multiple}; {_NO_CHANNELS}."
     else:
         yield (
             "Prune unstructured zeros, for a CPU runtime that skips them: edgeprune's own will, and "
@@ -44,13 +49,19 @@ def _for_sparse_tensor_cores(layers: Sequence[PlannedLayer], target: Target, rel
         "Unstructured zeros gain nothing here: TensorRT computes with them as with any other weight. Only channels "
         "that are removed, and 2:4, can make a network faster."
     )
-    yield f"First remove channels, and round what stays to a multiple of 32; {_NO_CHANNELS}."
+    multiple = ROUND_CHANNELS_TO[target.prunes]
+    yield f"First remove channels, and round what stays to a multiple of {multiple}; {_NO_CHANNELS}."
     if worth:
         share = sum(layer.share for layer in worth)
         yield (
             f"Then prune 2:4 where it may win: {_counted(len(worth), 'layer')} with {100 * share:.0f} % of the "
-            "multiply-adds (--pattern 2:4), and leave the others dense: there 2:4 costs accuracy for nothing. "
-            "TensorRT times sparse against dense kernels for each layer; only the built engine shows which it chose."
+            "multiply-adds (--pattern 2:4). TensorRT times sparse against dense kernels for each layer; only the built "
+            "engine shows which it chose."
+        )
+        yield (
+            "By itself --pattern 2:4 prunes every layer that fits but the classifier, which edgeprune leaves dense "
+            "under N:M. Leave the others that are not worth it dense too, there 2:4 costs accuracy for nothing: "
+            "--set 'prune.skip=[...]' takes their names, the list is strategy.dense in --json."
         )
     else:
         yield (
@@ -64,8 +75,8 @@ def _doubts(layers: Sequence[PlannedLayer], target: Target, release: Release | N
     """What is not known of this target, and what another release would do."""
     if target.tensorrt is None:
         yield "TensorRT for RTX does not tell which layers it looks at, nor which it runs sparse: not known."
-    elif target.name == "jetson-thor":
-        yield "On Thor this is unproven: its tensor cores are specified with 2:4, a gain under TensorRT is not."
+    if target.doubt is not None:
+        yield target.doubt
     products = sum(layer.op == "MatMul" and layer.eligible for layer in layers)
     if not products or release is None or target.tensorrt is None:
         return

@@ -1,9 +1,9 @@
 """Which layers 2:4 can apply to, which of them TensorRT looks at, and which are large enough to win: three rules.
 
 2:4 asks that of every four input channels that lie together two weights are zero, for each output channel and each
-place of the kernel. Legal: "NVIDIA TensorRT Developer Guide 8.5.3, Structured sparsity". Grouped convolutions are not
-considered: NVIDIA/TensorRT#4054. Large enough: NVIDIA/TensorRT#3849 and #4065, a rule of thumb by those who wrote the
-kernels ("C and K above 256; 3x3 makes C nine times as large"), nothing that TensorRT promises.
+place of the kernel. Legal: `export.n_of_m.unfit`, which the gate of the export asks too. Large enough:
+NVIDIA/TensorRT#3849 and #4065, a rule of thumb by those who wrote the kernels ("C and K above 256; 3x3 makes C nine
+times as large"), nothing that TensorRT promises.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from math import prod
 
 from export.plan.inventory import Work
 from export.targets import Target
-
-GROUP = 4
-"""Input channels of which two are zero."""
 
 LARGE = 256
 """Output channels K, and input channels C times the kernel's area, from which on sparse kernels tend to win."""
@@ -49,22 +46,7 @@ def judge(work: Work, target: Target, release: Release | None) -> Verdict:
 
 def _illegal(work: Work, target: Target) -> str | None:
     """Why 2:4 cannot apply, or cannot help: the layer before the device, so that the layer's own reason is told."""
-    if not work.constant or work.shape is None:
-        product = work.kind == "product"
-        return "a product of two computed values: no weight" if product else "its weight is computed, not a constant"
-    if work.kind == "transposed conv":
-        return "transposed convolution: no sparse kernels for it"
-    if work.groups > 1:
-        depthwise = work.shape[1] == 1
-        return "depthwise: each output reads one channel" if depthwise else f"grouped convolution, {work.groups} groups"
-    if work.kind == "linear" and len(work.shape) != 2:
-        return f"a weight of {len(work.shape)} dimensions, not a matrix"
-    channels = work.shape[1]
-    if channels < GROUP:
-        return f"reads {channels} channel{'s' if channels > 1 else ''}: fewer than a group of {GROUP}"
-    if channels % GROUP:
-        return f"reads {channels} channels: no multiple of {GROUP}"
-    return None if target.sparse_tensor_cores else f"{target.name} has no sparse tensor cores"
+    return work.unfit or (None if target.sparse_tensor_cores else f"{target.name} has no sparse tensor cores")
 
 
 def _too_small(work: Work) -> str | None:

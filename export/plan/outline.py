@@ -9,19 +9,15 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, inliner
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 
 from export import graph as graphs
-from export.shapes import Shape, infer_shapes, known_sizes
+from export.shapes import LARGE, Shape, by, images, infer_shapes, known_sizes, open_weights
 from export.simplify import constants_to_initializers, fold_constants
 from runtimes.errors import UserError
 
 Outline = ModelProto
 """A model whose long initializers may have no values: enough for a plan, nothing that a runtime could load."""
-
-_VALUES = 1024
-"""Initializers of up to so many elements keep their values: sizes and axes are among them."""
 
 _FOLDS_FROM = 13
 """The opset from which on axes are inputs of Squeeze and the like, as the arithmetic here expects."""
@@ -32,50 +28,16 @@ _HINT = "give a whole ONNX file; the weights of a large one may lie beside it or
 def read_outline(path: Path, *, image_size: int | None = None) -> Outline:
     """The outline of the ONNX file at `path`, with free heights and widths of its images set to `image_size` pixels.
 
-    :raises UserError: the file is missing, truncated, or no ONNX.
+    :raises UserError: the file is missing, truncated, or no ONNX; or it leaves no size of its images open.
     """
-    try:
-        model = onnx.load(path, load_external_data=False)
-        for tensor in model.graph.initializer:
-            if prod(tensor.dims) > _VALUES:
-                _forget_values(tensor)
-        opened = open_weights(model, batch=None)
-        for value in opened.graph.output:
-            value.type.tensor_type.shape.SetInParent()  # the checker wants one, runtimes do not
-        onnx.checker.check_model(opened)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing", _HINT) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", _HINT) from error
-    except Exception as error:  # protobuf's and the checker's own classes, by no common name
-        raise UserError(f"{path} is not a whole ONNX model: {graphs.first_line(error)}", _HINT) from error
-    if image_size is not None:
-        for value in _images(model.graph):
-            _fix_sides(value, image_size)
+    model = graphs.parse(path, _HINT)
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) > LARGE:
+            _forget_values(tensor)
+    graphs.check(open_weights(model, batch=None), path, _HINT)
+    if image_size is not None and not _fix_sides(model.graph, image_size):
+        raise UserError(f"{path} leaves no size of its images open: {_sizes(model.graph)}", "leave --image-size out")
     return model
-
-
-def open_weights(model: ModelProto, *, batch: int | None) -> ModelProto:
-    """A copy of `model` in which weights are inputs, and images come `batch` at a time.
-
-    What is copied is the graph; constants that have no value in the file, or a long one, become inputs of their shape.
-    """
-    graph = GraphProto(name=model.graph.name, node=model.graph.node)
-    constants = graphs.initializers(model.graph)
-    graph.output.extend(model.graph.output)
-    for value in model.graph.input:
-        if value.name not in constants:  # files of before IR version 4 list weights among the inputs
-            graph.input.add().CopyFrom(value)
-            if batch is not None and value.type.tensor_type.shape.dim:
-                graph.input[-1].type.tensor_type.shape.dim[0].dim_value = batch
-    for tensor in constants.values():
-        if prod(tensor.dims) > _VALUES or not _has_values(tensor):
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        else:
-            graph.initializer.append(tensor)
-    opened = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
-    opened.functions.extend(model.functions)
-    return opened
 
 
 def settled(model: ModelProto) -> tuple[list[NodeProto], dict[str, Shape]]:
@@ -86,12 +48,10 @@ def settled(model: ModelProto) -> tuple[list[NodeProto], dict[str, Shape]]:
     :raises UserError: that arithmetic fails.
     """
     opened = open_weights(model, batch=1)
-    for value in opened.graph.output:
-        value.type.tensor_type.ClearField("shape")  # it may name the batch
     if opened.functions:
         opened = inliner.inline_local_functions(opened)
     shapes = infer_shapes(opened)
-    if not _all_known(opened.graph, shapes) and _opset(opened) >= _FOLDS_FROM:
+    if not _all_known(opened.graph, shapes) and graphs.opset(opened) >= _FOLDS_FROM:
         _do_arithmetic(opened)
         shapes = infer_shapes(opened)
     small = {tensor.name: tuple(tensor.dims) for tensor in opened.graph.initializer}
@@ -126,34 +86,25 @@ def _forget_values(tensor: TensorProto) -> None:
     tensor.CopyFrom(kept)
 
 
-def _has_values(tensor: TensorProto) -> bool:
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return False
-    held = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-    return prod(tensor.dims) == 0 or any(len(getattr(tensor, name)) for name in held)
-
-
-def _images(graph: GraphProto) -> list[ValueInfoProto]:
-    constants = graphs.initializers(graph)
-    return [
-        value
-        for value in graph.input
-        if value.name not in constants and len(value.type.tensor_type.shape.dim) == 4  # (N, channels, height, width)
-    ]
-
-
-def _fix_sides(value: ValueInfoProto, size: int) -> None:
+def _fix_sides(graph: GraphProto, size: int) -> bool:
     """Give the free axes of images a size: height and width, whether the channels come before or after them."""
-    free = [dim for dim in value.type.tensor_type.shape.dim[1:] if not dim.dim_value]
-    for dim in free[-2:]:
+    constants = graphs.initializers(graph)
+    values = [value for value in graph.input if value.name not in constants]
+    axes = [value.type.tensor_type.shape.dim for value in values if len(value.type.tensor_type.shape.dim) == 4]
+    free = [dim for dims in axes for dim in [dim for dim in dims[1:] if not dim.dim_value][-2:]]
+    for dim in free:
         dim.dim_value = size
+    return bool(free)
+
+
+def _sizes(graph: GraphProto) -> str:
+    value = images(graph)
+    if value is None:
+        return "no input is of images, (N, channels, height, width)"
+    return f"'{value.name}' is {by(dim.dim_value or dim.dim_param or '?' for dim in value.type.tensor_type.shape.dim)}"
 
 
 def _all_known(graph: GraphProto, shapes: dict[str, Shape]) -> bool:
     return all(
         None not in (shapes.get(node.output[0]) or (None,)) for node in graph.node if node.op_type in graphs.KINDS
     )
-
-
-def _opset(model: ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)

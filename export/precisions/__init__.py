@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from export import graph as graphs
+from export.agreement import AT_ONCE, TOLERANCES, difference
 from export.n_of_m import hold_to
 from export.precisions.calibrate import activation_ranges, largest_activations
-from export.precisions.quantize import quantize, quantized_values
+from export.precisions.quantize import quantize, quantized_values, weights_stay_float
 from export.precisions.to_fp16 import LARGEST, half_values, to_fp16
 from export.targets import Target
 from export.to_onnx import Exported, check_versions
@@ -27,16 +28,6 @@ from runtimes.tables import pick, resolve
 PRECISIONS = ("fp32", "fp16", "int8")
 """From the most exact down."""
 
-TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.25}
-"""Largest accepted error of a logit, as a share of the largest logit of all images.
-
-Of the largest, because an untrained network gives every image nearly the same answer, and an error that is small beside
-the logits is then large beside their differences. Worst of the tests' networks, 16 torchvision classifiers with random
-weights, and ResNet-20 and -56 on the CIFAR-10 test set: 1.6e-3 in fp16, 0.12 in int8. Calibrations that cost points of
-accuracy on the latter were off by 0.37 and more. How much accuracy is left, the measurement on all test images says.
-"""
-
-_CHUNK = 32
 _KEY = "edgeprune.precision"
 
 Array = NDArray[np.float32]
@@ -76,7 +67,8 @@ def write_precision(
 ) -> Exported:
     """Write the fp32 network at `source` to `path` in `precision`. Equal arguments give equal bytes.
 
-    Inputs and outputs stay float32 and free in the batch, metadata is kept but for `edgeprune.precision`.
+    Inputs and outputs stay float32 and free in the batch, metadata is kept but for `edgeprune.precision`. An int8 file
+    for a target whose oldest TensorRT takes no int8 constants is as large as the fp32 one: `weights_stay_float`.
 
     :param calibration: preprocessed training images, float32 (N, C, H, W); needed for int8 only.
     :raises UserError: an unknown precision, no images for int8, or a network that does not fit the precision.
@@ -88,7 +80,8 @@ def write_precision(
     elif precision == "int8":
         if calibration is None:
             raise UserError("int8 needs calibration images", "give some hundred preprocessed training images")
-        quantize(model, activation_ranges(model, quantized_values(model), calibration))
+        ranges = activation_ranges(model, quantized_values(model), calibration)
+        quantize(model, ranges, float_weights=weights_stay_float(target))
     _note(model, precision)
     _check(model, path, precision)
     content = model.SerializeToString(deterministic=True)
@@ -124,7 +117,7 @@ def verify_precision(
     if precision == "fp16":
         _check_range(graphs.read(source), path, images)
     found = _answers(path, images, precision)
-    error, scale = _error(expected, found, path)
+    error, scale = difference(expected, found, str(path))
     if not error <= tolerance * scale:  # so written, NaN is refused too
         raise UserError(
             f"{path}: logits in {precision} are up to {error:.3g} from torch's; at most {tolerance:g} of the "
@@ -181,13 +174,6 @@ def _zeros(source: ModelProto, model: ModelProto, path: Path) -> Iterable[LayerZ
         yield LayerZeros(name, zero.size, zeros, zeros - int(np.count_nonzero(zero)))
 
 
-def _error(expected: Array, found: Array, path: Path) -> tuple[float, float]:
-    """Largest absolute difference, and the largest absolute logit of torch; (NaN, ...) where the file gives NaN."""
-    if expected.shape != found.shape:
-        raise UserError(f"{path} gives logits {found.shape}, the torch module {expected.shape}", _AGAIN)
-    return float(np.abs(found.astype(np.float64) - expected).max()), float(np.abs(expected).max())
-
-
 def _check_range(source: ModelProto, path: Path, images: Array) -> None:
     """Refuse a network with an activation beyond fp16: a CPU computes fp16 in float32 and would not show it."""
     values = half_values(source)
@@ -207,8 +193,8 @@ def _answers(path: Path, images: Array, precision: str) -> Array:
     """The file's logits of `images`, as the runtime on this machine's CPU computes them."""
     engine = resolve(pick(RUNTIMES, "ort", "runtime")).load(path, {"threads": "1", "precision": precision})
     try:
-        starts = range(0, len(images), _CHUNK)
-        return np.concatenate([engine.run(np.ascontiguousarray(images[at : at + _CHUNK])) for at in starts])
+        starts = range(0, len(images), AT_ONCE)
+        return np.concatenate([engine.run(np.ascontiguousarray(images[at : at + AT_ONCE])) for at in starts])
     except Exception as error:  # the runtimes' errors share no class
         raise UserError(
             f"{path} does not run on images of shape {images.shape[1:]}: {graphs.first_line(error)}", _AGAIN

@@ -11,7 +11,8 @@ None stands between a convolution and its activation: that would cost a bit of p
 float32, so that close classes do not fall on one step.
 
 Everything is symmetric, the zero point is 0: activations have one scale, weights one for each output channel, and a
-weight that is 0 in float is 0 in int8. Biases stay float32: TensorRT refuses int32 ones.
+weight that is 0 in float is 0 in int8. Biases stay float32: TensorRT refuses int32 ones. How the weights are stored, as
+int8 or as float32 that lies on the steps of int8, `weights_stay_float` decides.
 
 Own code, because `onnxruntime.quantization` places pairs for its own kernels: with symmetric activations it quantises a
 convolution's output before its ReLU or, told to leave outputs alone, not at all before a pool. It also renames the
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export import graph as graphs
+from export.targets import Target
 
 STEPS = 127
 """Steps on either side of zero: -127 to 127. -128 stays unused, so that the steps are symmetric."""
@@ -41,16 +43,33 @@ Reads = dict[str, list[tuple[str, int]]]
 """For each value, the inputs that are to read it quantised: a node's first output, and the position."""
 
 
+FIRST_WITH_INT8_CONSTANTS = 10
+"""Major release of TensorRT from which on int8 constants are relied on: see `weights_stay_float`."""
+
+
+def weights_stay_float(target: Target) -> bool:
+    """Whether the int8 files for `target` hold float32 weights before a QuantizeLinear, as its oldest TensorRT needs.
+
+    TensorRT 8.4 refuses an int8 constant ("invalid weights type of Int8", NVIDIA/TensorRT#2163), nothing that came with
+    8.5 says otherwise, and NVIDIA's own exporters (pytorch-quantization, TensorRT Model Optimizer) write the float
+    weight, QuantizeLinear, DequantizeLinear. Xavier never gets a release beyond 8.5. So wherever the oldest release is
+    below 10, the file holds scale * step in float32: every rounding finds the same steps again, and what is 0 in int8
+    is 0 in the file. Such a file is as large as the fp32 one; only the engine made of it is smaller.
+    """
+    return target.tensorrt is not None and int(target.tensorrt[0].split(".")[0]) < FIRST_WITH_INT8_CONSTANTS
+
+
 def quantized_values(model: ModelProto) -> list[str]:
     """The activations of `model`, a float32 network, that `quantize` needs the range of."""
     return list(_reads(model.graph))
 
 
-def quantize(model: ModelProto, ranges: Mapping[str, float]) -> None:
+def quantize(model: ModelProto, ranges: Mapping[str, float], *, float_weights: bool) -> None:
     """Turn the float32 `model` into int8, in place; names of weights, values and nodes stay.
 
     :param ranges: for each of `quantized_values`, the largest absolute value that is to be told apart; a value beyond
         it is cut off there. 0 for an activation that is always 0.
+    :param float_weights: store the weights as float32 on the steps of int8, before a QuantizeLinear, not as int8.
     """
     graph = model.graph
     reads = _reads(graph)
@@ -61,7 +80,7 @@ def quantize(model: ModelProto, ranges: Mapping[str, float]) -> None:
         _add(graph, f"{value}.scale", scale if scale >= _SMALLEST else np.float32(1))
     pairs = {value: _pair(value) for value in reads}
     made = graphs.producers(graph)
-    nodes = [_store(graph, layer) for layer in weights.values()]
+    nodes = [part for layer in weights.values() for part in _store(graph, layer, float_weights)]
     nodes += [part for value, pair in pairs.items() if value not in made for part in pair]
     for node in graph.node:
         for position, name in enumerate(node.input):
@@ -147,27 +166,34 @@ class _Graph:
 
 def _pair(value: str) -> list[NodeProto]:
     steps = [f"{value}.scale", _ZERO]
-    return [
-        helper.make_node("QuantizeLinear", [value, *steps], [f"{value}.quantized"], name=f"{value}.quantize"),
-        helper.make_node(
-            "DequantizeLinear", [f"{value}.quantized", *steps], [f"{value}.dequantized"], name=f"{value}.dequantize"
-        ),
-    ]
+    return [_to_steps(value, steps), _from_steps(f"{value}.quantized", value, steps)]
 
 
-def _store(graph: GraphProto, layer: graphs.Layer) -> NodeProto:
-    """Store the layer's weight in int8, under its name; return the node that makes float32 of it."""
+def _to_steps(value: str, steps: list[str], axis: int | None = None) -> NodeProto:
+    reads, name = [value, *steps], f"{value}.quantize"
+    return helper.make_node("QuantizeLinear", reads, [f"{value}.quantized"], name=name, axis=axis)
+
+
+def _from_steps(stored: str, value: str, steps: list[str], axis: int | None = None) -> NodeProto:
+    reads, name = [stored, *steps], f"{value}.dequantize"
+    return helper.make_node("DequantizeLinear", reads, [f"{value}.dequantized"], name=name, axis=axis)
+
+
+def _store(graph: GraphProto, layer: graphs.Layer, as_float: bool) -> list[NodeProto]:
+    """Store the layer's weight under its name, in int8 or on int8's steps; the nodes between it and the layer."""
     name, axis = layer.initializer, _out_axis(layer.node)
     tensor = graphs.initializers(graph)[name]
     weight = numpy_helper.to_array(tensor)
     scale = weight_scale(weight, axis)
-    along = [-1 if other == axis else 1 for other in range(weight.ndim)]
-    steps = np.clip(np.rint(weight / scale.reshape(along)), -STEPS, STEPS).astype(np.int8)
-    tensor.CopyFrom(numpy_helper.from_array(steps, name))
+    along = scale.reshape([-1 if other == axis else 1 for other in range(weight.ndim)])
+    steps = np.clip(np.rint(weight / along), -STEPS, STEPS).astype(np.int8)
+    tensor.CopyFrom(numpy_helper.from_array(steps * along if as_float else steps, name))
     _add(graph, f"{name}.scale", scale)
     _add(graph, f"{name}.{_ZERO}", np.zeros(scale.shape, np.int8))
-    reads = [name, f"{name}.scale", f"{name}.{_ZERO}"]
-    return helper.make_node("DequantizeLinear", reads, [f"{name}.dequantized"], name=f"{name}.dequantize", axis=axis)
+    reads = [f"{name}.scale", f"{name}.{_ZERO}"]
+    if not as_float:
+        return [_from_steps(name, name, reads, axis=axis)]
+    return [_to_steps(name, reads, axis=axis), _from_steps(f"{name}.quantized", name, reads, axis=axis)]
 
 
 def _add(graph: GraphProto, name: str, value: NDArray[np.generic] | np.generic) -> None:

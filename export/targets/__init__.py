@@ -29,14 +29,15 @@ _WORKSTATION = gpu(
 _RTX_PC = gpu(
     "rtx-pc",
     "a PC's NVIDIA RTX GPU under TensorRT for RTX",
-    "7.5-12.0",
+    "7.5-12.1",
     "TensorRT for RTX; sparse tensor cores from compute capability 8.0 on, not on Turing (7.5); engines are built in "
     "the tests, none has run yet",
+    doubt="On Turing (compute capability 7.5: RTX 20) nothing here gains from 2:4: it has no sparse tensor cores.",
     architecture="x86_64",
     precisions=("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "fp4"),
     tensorrt=None,  # TensorRT for RTX counts its releases on its own
     sources={
-        "compute_capability": "TensorRT for RTX 1.7.1, enumeration ComputeCapability: SM75 to SM121",
+        "compute_capability": "TensorRT for RTX 1.7.1, enumeration ComputeCapability: SM75 (7.5) to SM121 (12.1)",
         "sparse_tensor_cores": f"{SPARSE_SINCE_AMPERE}: not on compute capability 7.5",
         "precisions": "NVIDIA TensorRT for RTX documentation, Support matrix; tf32 and bf16 from 8.0 on, fp8 from 8.9 "
         "on, fp4 from 12.0 on",

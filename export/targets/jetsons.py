@@ -20,12 +20,13 @@ def _orin(name: str, device: str, data_sheet: str, **changes: object) -> Target:
         "memory_gb": f"{data_sheet}, 'Memory'",
         "bandwidth_gbs": f"{data_sheet}, 'Memory'",
         "power_modes": f"{_POWER}, Jetson Orin series; the names differ by variant and release",
-        "tensorrt": f"{_JETPACKS}: 8.5.2 in JetPack 5.1; TensorRT 11.4.1 documentation, Support matrix, Jetson",
+        "tensorrt": f"{_JETPACKS}: 8.5.2 in JetPack 5.1, 10.16.2 in JetPack 7.2; TensorRT 11.4.1 documentation, "
+        "Support matrix, names AGX Orin and Thor only",
     }
     told = changes.pop("sources", {})
     note = f"Ampere GPU with sparse tensor cores; TensorRT decides layer by layer whether to use them; {NEVER_RUN}"
     merged = {**sources, **(told if isinstance(told, Mapping) else {})}
-    return gpu(name, device, "8.7", note, **{**changes, "sources": merged})
+    return gpu(name, device, "8.7", note, **{"tensorrt": ("8.5", "10.16"), **changes, "sources": merged})
 
 
 def _xavier(name: str, device: str, data_sheet: str, **changes: object) -> Target:
@@ -42,7 +43,6 @@ def _xavier(name: str, device: str, data_sheet: str, **changes: object) -> Targe
         "sparse_tensor_cores": False,
         "precisions": ("fp32", "fp16", "int8"),
         "tensorrt": ("8.5", "8.5"),
-        "sparse_pattern": None,
         "prunes": "channels",
         "sources": sources,
     }
@@ -57,6 +57,7 @@ _AGX_ORIN = _orin(
     memory_gb=(32.0, 64.0),
     bandwidth_gbs=(204.8, 204.8),
     power_modes=("15W", "30W", "40W", "50W", "MAXN"),
+    tensorrt=("8.5", "11.4"),
 )
 _ORIN_NANO = _orin(
     "jetson-orin-nano",
@@ -110,6 +111,7 @@ _THOR = gpu(
     bandwidth_gbs=(273.0, 273.0),
     power_modes=("120W", "MAXN"),
     tensorrt=("10.13", "11.4"),
+    doubt="On Thor this is unproven: its tensor cores are specified with 2:4, a gain under TensorRT is not.",
     sources={
         "compute_capability": f"{_JETSON_CAPABILITIES}; 10.1 in releases before CUDA 13",
         "sparse_tensor_cores": "NVIDIA Jetson Thor Series Modules Data Sheet, 'AI performance': sparse figures",

@@ -20,7 +20,7 @@ class Target:
     device: str  # what it is, as its maker calls it
     runtime: str  # reads the file: a key of `runtimes.RUNTIMES`
     architecture: str  # of the CPU: aarch64, x86_64, or any
-    compute_capability: str | None  # of the GPU; "7.5-12.0" is a range of devices; None: no GPU is used
+    compute_capability: str | None  # of the GPU; "7.5-12.1" is a range of devices; None: no GPU is used
     sparse_tensor_cores: bool  # whether the hardware can skip the zeros of 2:4
     precisions: tuple[str, ...]  # arithmetic of the device
     writes: tuple[str, ...]  # ONNX precisions that edgeprune writes for it, most exact first
@@ -30,10 +30,10 @@ class Target:
     tensorrt: tuple[str, str] | None  # oldest and newest release for it; None: another runtime
     opset: int  # of the files written for it
     ir_version: int  # of the files written for it
-    sparse_pattern: str | None  # zeros that the runtime can turn into speed; None: no pattern
     prunes: str  # what a plan advises: channels, 2:4, unstructured
     note: str  # the line that `edgeprune list` shows
     sources: Mapping[str, str] = field(hash=False)  # field -> where its value comes from
+    doubt: str | None = None  # what a plan adds where it is not proven, or not on every device, that 2:4 gains
     alias_of: str | None = None  # the target that this is another name of
 
 
@@ -68,7 +68,6 @@ def cpu(name: str, device: str, architecture: str, note: str, **changes: object)
         tensorrt=None,
         opset=17,
         ir_version=8,
-        sparse_pattern=None,
         prunes="unstructured",
         note=f"{note}; ONNX Runtime computes with zeros as with any other weight",
         sources=_ORT_VERSIONS,
@@ -93,7 +92,6 @@ def gpu(name: str, device: str, capability: str, note: str, **changes: object) -
         tensorrt=("8.5", "11.4"),
         opset=17,
         ir_version=8,
-        sparse_pattern="2:4",
         prunes="2:4",
         note=note,
         sources={**_TRT_VERSIONS, "compute_capability": CAPABILITIES},

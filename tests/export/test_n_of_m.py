@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from export import graph as graphs
-from export.n_of_m import count_groups, hold_to
+from export.n_of_m import computed_weights, count_groups, hold_to
 from export.targets import TARGETS
 from export.to_onnx import to_onnx
 from runtimes.errors import UserError
@@ -223,7 +223,7 @@ def test_what_cannot_be_held_is_told_in_two_lines(tmp_path: Path) -> None:
     model = exported(network, tmp_path)
     for planned, pattern, message in (
         (["conv9"], "2:4", "has no layer 'conv9', which is planned to be 2:4"),
-        (["conv1"], "2:4", "layer 'conv1' in m.onnx cannot be 2:4: its 3 input channels"),
+        (["conv1"], "2:4", "layer 'conv1' in m.onnx cannot be 2:4: reads 3 channels"),
         (["conv2"], "unstructured", "'unstructured' is no N:M pattern"),
         (["conv2"], "4:2", "'4:2' is no N:M pattern"),
         (["conv2"], "1:4", "layer 'conv2' is not 1:4"),
@@ -244,3 +244,35 @@ def test_a_layer_used_twice_is_counted_at_each_use() -> None:
     model.graph.node[-1].output[0] = "first"
     model.graph.node.append(helper.make_node("MatMul", ["first", "fc.weight"], ["logits"]))
     assert count_groups(model)["fc"].broken == 8
+
+
+def test_a_planned_layer_that_tensorrt_cannot_run_2_to_4_is_refused_with_the_plans_reason(tmp_path: Path) -> None:
+    grouped = helper.make_node("Conv", ["input", "c.weight"], ["logits"], group=2)
+    left = helper.make_node("MatMul", ["c.weight", "input"], ["logits"])
+    for node, shape, words in (
+        (grouped, (8, 4, 1, 1), "grouped convolution, 2 groups"),
+        (left, (8, 8), "on the left of the product"),
+    ):
+        weight = numpy_helper.from_array(np.zeros(shape, np.float32), "c.weight")
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("input", "logits")]
+        model = helper.make_model(helper.make_graph([node], "test", values[:1], values[1:], [weight]))
+        assert count_groups(model) == {}
+        with pytest.raises(UserError, match=f"layer 'c' in .* cannot be 2:4: .*{words}"):
+            hold_to(model, tmp_path, ["c"], "2:4")
+
+
+def test_another_layer_whose_weight_is_computed_does_not_refuse_the_planned_ones(tmp_path: Path) -> None:
+    network, _ = pruned(Residual)
+    planned = two_of_four(network)
+    model = with_mask(exported(network, tmp_path), "conv2")
+    others = [name for name in planned if name != "conv2.weight"]
+    assert set(hold_to(model, HERE, others, "2:4")) == {name.removesuffix(".weight") for name in others}
+    assert [one.name for one in computed_weights(model.graph)] == ["conv2"]
+
+
+def test_a_weight_that_is_reshaped_on_its_way_is_found() -> None:
+    weight = held_along(1)
+    stored = {"fc.weight": weight.reshape(6, 2, 4), "shape": np.array([0, -1])}
+    node = helper.make_node("Reshape", ["fc.weight", "shape"], ["w"])
+    model = model_of(([node], stored, "Gemm", {"transB": 1}))
+    np.testing.assert_array_equal(graphs.layers(model.graph)[0].weight, weight)

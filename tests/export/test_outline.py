@@ -11,7 +11,8 @@ import pytest
 from export_graphs import conv, graph, only, tensor
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export.plan import plan
+from export.n_of_m import hold_to
+from export.plan import as_text, plan
 from export.plan.outline import read_outline
 from export.targets import TARGETS
 from runtimes.errors import UserError
@@ -168,3 +169,106 @@ def test_sizes_that_cannot_be_computed_are_told() -> None:
     weights = [tensor("c.weight", 8, 4, 3, 3), numpy_helper.from_array(np.array([9]), "ninth")]
     with pytest.raises(UserError, match=r"not possible: .*out of bounds"):
         plan(graph(nodes, weights, x=[1, 4, 8, 8]), ORIN, name="hand")
+
+
+# --- sizes that the file states
+
+
+def test_only_a_free_batch_becomes_one_image() -> None:
+    """Another input keeps its first axis: a kernel of 32 outputs is no batch of 32; a number alone has no axis."""
+    nodes = [
+        helper.make_node("Conv", ["x", "c.weight"], ["a"]),
+        helper.make_node("Conv", ["a", "kernel"], ["b"], name="dynamic"),
+        helper.make_node("Mul", ["b", "factor"], ["y"]),
+    ]
+    weights = [tensor("c.weight", 8, 4, 1, 1)]
+    made = plan(graph(nodes, weights, x=["n", 4, 5, 5], kernel=[32, 8, 1, 1], factor=[]), ORIN, name="hand")
+    assert [layer.macs for layer in made.layers] == [25 * 8 * 4, 25 * 32 * 8]
+    assert made.layers[1].output_shape == (1, 32, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (graph([helper.make_node("Conv", ["x", "c"], ["y"])], [tensor("c", 8, 4, 5, 5)], x=["n", 4, 2, 2]), "-2 x -2"),
+        (graph([helper.make_node("Conv", ["x", "c"], ["y"])], [tensor("c", 8, 4, 1, 1)], x=["n", 4, 0, 0]), "0 x 0"),
+        (graph([helper.make_node("Gemm", ["x", "c"], ["y"])], [tensor("c", 0, 8)], x=["n", 0]), "'x' is 1 x 0"),
+        (
+            graph([helper.make_node("Conv", ["x", "c"], ["y"])], [tensor("c", 8, 16, 1, 1)], x=["n", 8, 4, 4]),
+            "reads 8 channels, and its weight is for 16",
+        ),
+        (
+            graph([helper.make_node("ConvTranspose", ["x", "c"], ["y"])], [tensor("c", 16, 8, 1, 1)], x=[1, 8, 4, 4]),
+            "reads 8 channels, and its weight is for 16",
+        ),
+    ],
+)
+def test_sizes_that_leave_nothing_or_do_not_fit_are_told_with_the_layer(model: ModelProto, words: str) -> None:
+    with pytest.raises(UserError, match="layer 'c' ") as caught:
+        plan(model, ORIN, name="hand")
+    assert words in caught.value.message
+
+
+def test_an_image_size_that_nothing_is_open_for_is_refused(tmp_path: Path) -> None:
+    path = saved(conv("c", 8, 4, 1, 1), tmp_path / "m.onnx")
+    with pytest.raises(UserError, match=r"leaves no size of its images open: 'x' is n x 4 x 8 x 8"):
+        read_outline(path, image_size=10)
+    flat = saved(graph([helper.make_node("Relu", ["x"], ["y"])], [], x=["n", "c"]), tmp_path / "flat.onnx")
+    with pytest.raises(UserError, match="no input is of images"):
+        read_outline(flat, image_size=10)
+
+
+def test_the_image_that_a_plan_is_for_stands_in_it(tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "c.weight"], ["y"])
+    path = saved(graph([node], [tensor("c.weight", 8, 4, 1, 1)], x=["n", 4, "h", "w"]), tmp_path / "m.onnx")
+    made = plan(read_outline(path, image_size=10), ORIN, name="m")
+    assert made.to_json()["image_shape"] == (4, 10, 10)
+    assert as_text(made).splitlines()[0].endswith("multiply-adds for one image of 4 x 10 x 10")
+    flat = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], [tensor("w", 8, 4)], x=["n", 8])
+    assert plan(flat, ORIN, name="m").image_shape is None
+
+
+def test_the_first_node_that_gives_an_unknown_size_is_named() -> None:
+    nodes = [
+        helper.make_node("Swish", ["x"], ["s"], name="own", domain="com.example"),
+        helper.make_node("Relu", ["s"], ["r"]),
+        helper.make_node("Conv", ["r", "c.weight"], ["y"]),
+    ]
+    made = graph(nodes, [tensor("c.weight", 8, 4, 1, 1)], x=["n", 4, 8, 8])
+    made.opset_import.append(helper.make_opsetid("com.example", 1))
+    with pytest.raises(UserError, match=r"the first that is not known is what 'own' \(Swish\) gives") as caught:
+        plan(made, ORIN, name="hand")
+    assert "--image-size" not in caught.value.hint
+    assert "com.example.Swish" in caught.value.hint
+
+
+def test_where_nothing_can_be_planned_what_was_seen_is_told() -> None:
+    inner = helper.make_node("Conv", ["x", "w"], ["i"])
+    branch = helper.make_graph([inner], "b", [], [helper.make_tensor_value_info("i", TensorProto.FLOAT, None)])
+    choice = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    with pytest.raises(UserError, match="it has 1 x If, which a plan does not look into"):
+        plan(graph([choice], [tensor("w", 8, 4, 1, 1)], x=[1, 4, 8, 8], c=[]), ORIN, name="hand")
+    given = graph([helper.make_node("Conv", ["x", "k"], ["y"])], [], x=[1, 4, 8, 8], k=[8, 4, 1, 1])
+    with pytest.raises(UserError, match="it has the Conv 'Conv -> y', its weight is an input of the graph"):
+        plan(given, ORIN, name="hand")
+
+
+@pytest.mark.parametrize("how", ["Mul", "Sigmoid"])
+def test_a_weight_computed_from_constants_is_to_be_baked_in(how: str) -> None:
+    """The gate of the export refuses such a layer; the plan does not call it legal."""
+    reads = ["c.weight", "mask"] if how == "Mul" else ["c.weight"]
+    nodes = [helper.make_node(how, reads, ["w"]), helper.make_node("Conv", ["x", "w"], ["y"])]
+    model = graph(nodes, [tensor("c.weight", 256, 256, 1, 1), tensor("mask", 256, 256, 1, 1)], x=["n", 256, 8, 8])
+    layer = only(model)
+    assert (layer.name, layer.eligible, layer.worth_it) == ("c", False, False)
+    assert layer.reason == "its weight is computed from constants when the file runs: bake it in"
+    with pytest.raises(UserError, match=r"layer 'c' of .*computed when it runs"):
+        hold_to(model, Path("m.onnx"), ["c"], "2:4")
+
+
+def test_a_constant_on_the_left_is_a_weight_that_no_rule_is_known_for() -> None:
+    node = helper.make_node("MatMul", ["fc.weight", "x"], ["y"])
+    layer = only(graph([node], [tensor("fc.weight", 512, 256)], x=["n", 256, 10]))
+    assert (layer.name, layer.kind, layer.shape, layer.macs) == ("fc", "linear", (512, 256), 512 * 256 * 10)
+    assert not layer.eligible
+    assert "on the left of the product" in str(layer.reason)

@@ -16,7 +16,7 @@ from export_networks import NETWORKS, SHAPE, Shared, Tokens, trained
 from onnx import ModelProto, NodeProto, helper
 from torch import nn
 
-from export.plan import Plan, as_text, plan
+from export.plan import Plan, as_text, plan, worth
 from export.plan.outline import read_outline
 from export.plan.sketch import sketch
 from export.precisions import write_precision
@@ -106,6 +106,37 @@ def test_the_plan_is_the_same_in_every_precision(name: str, precision: str, tmp_
     assert plan(read_outline(lower), ORIN, name="x") == plan(read_outline(full), ORIN, name="x")
 
 
+class Scaled(nn.Module):
+    """Weights that are scaled and turned each time the module runs, as some generators' layers do it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(4, 256, 3), nn.Linear(300, 256)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = nn.functional.conv2d(images, self.conv.weight * 0.5, self.conv.bias).mean((2, 3))
+        return found @ (self.fc.weight.abs() + 1)
+
+
+def test_arithmetic_on_weights_that_the_export_bakes_in_is_planned_as_baked_in(tmp_path: Path) -> None:
+    to_onnx(Scaled().eval(), tmp_path / "m.onnx", input_shape=(4, 8, 8), target=ORIN, metadata={})
+    by_file = plan(read_outline(tmp_path / "m.onnx"), ORIN, name="x")
+    assert plan(sketch(Scaled(), (4, 8, 8), ORIN), ORIN, name="x") == by_file
+    assert [(layer.name, layer.shape, layer.eligible) for layer in by_file.layers] == [
+        ("conv", (256, 4, 3, 3), True),
+        ("fc", (300, 256), True),
+    ]
+
+
+def test_arithmetic_on_anything_but_weights_keeps_its_values() -> None:
+    """Swin V2 gathers and reshapes tables; sizes and indices lie among the constants that it does so by."""
+    network = torchvision.models.swin_v2_t(weights=None).eval()
+    linear = {name for name, part in network.named_modules() if isinstance(part, nn.Linear) and "cpb_mlp" not in name}
+    made = plan(sketch(network, (3, 64, 64), ORIN), ORIN, name="x")
+    assert linear <= {layer.name for layer in made.layers}
+    assert not [layer for layer in made.layers if "computed from constants" in (layer.reason or "")]
+
+
 def test_a_layer_used_twice_is_one_row_with_both_costs() -> None:
     (conv, fc) = plan(sketch(trained(Shared), SHAPE, ORIN), ORIN, name="x").layers
     assert (conv.name, conv.uses, conv.macs) == ("conv", 2, 2 * 64 * 81)
@@ -192,11 +223,13 @@ def test_a_weight_that_is_computed_is_none_to_prune() -> None:
         helper.make_node("MatMul", ["y", "y"], ["square"], name="square"),
         helper.make_node("Conv", ["square", "k"], ["z"], name="dynamic"),
     ]
+    nodes.append(helper.make_node("Conv", ["x", "y"], ["w"], name="from images"))
     made = graph(nodes, [tensor("c.weight", 8, 8, 1, 1)], x=[1, 8, 8, 8], k=[1, 8, 1, 1])
-    first, product, dynamic = plan(made, ORIN, name="hand").layers
+    first, product, dynamic, from_images = plan(made, ORIN, name="hand").layers
     assert (product.kind, product.shape, product.macs) == ("product", None, 8 * 8 * 8 * 8)
     assert product.reason == "a product of two computed values: no weight"
-    assert dynamic.reason == "its weight is computed, not a constant"
+    assert dynamic.reason == "its weight is an input of the graph"
+    assert from_images.reason == "its weight is computed, not a constant"
     assert (first.advice, product.advice, dynamic.advice) == ("channels", "nothing", "nothing")
 
 
@@ -292,6 +325,8 @@ def test_each_kind_of_target_is_advised_what_is_for_it() -> None:
     assert "unproven" in said["jetson-thor"]
     assert "unproven" not in said["jetson-orin"]
     assert "not known" in said["rtx-pc"]
+    assert "On Turing" in said["rtx-pc"]
+    assert "Turing" not in said["workstation-gpu"]
     for name in ("jetson-xavier-nx", "jetson-agx-xavier"):
         assert "neither unstructured nor 2:4" in said[name]
         assert "whole channels" in said[name]
@@ -300,6 +335,20 @@ def test_each_kind_of_target_is_advised_what_is_for_it() -> None:
         assert "edgeprune does not have that runtime yet" in said[name]
     assert plan(chain(64, 256), XAVIER, name="hand").strategy.prunes == "channels"
     assert plan(chain(64, 256), BOARD, name="hand").strategy.prunes == "unstructured"
+
+
+def test_the_advice_says_how_the_other_layers_stay_dense() -> None:
+    """By itself `--pattern 2:4` prunes every layer that fits; the plan's list is what keeps it to those worth it."""
+    made = plan(chain(64, 128, 256, 256), ORIN, name="hand")
+    said = " ".join(made.advice)
+    assert "--set 'prune.skip=[...]'" in said
+    assert "strategy.dense" in said
+    assert "edgeprune leaves dense under N:M" in said
+    assert made.to_json()["strategy"]["dense"] == ("c0",)
+    assert worth(chain(64, 128, 256, 256), ORIN) == {"c1", "c2"}
+    assert worth(matmul(512, 256), ORIN) == {"fc"}
+    assert worth(matmul(512, 256), ORIN, tensorrt="8.5") == set()
+    assert worth(chain(64, 64), ORIN) == set() == worth(chain(256, 256), XAVIER)
 
 
 def test_a_network_too_small_for_2_to_4_is_told_so() -> None:

@@ -17,14 +17,15 @@ from test_n_of_m import groups_by_loops, two_of_four
 from torch import nn
 
 from export import graph as graphs
+from export.agreement import TOLERANCES
 from export.macs import count_macs
-from export.precisions import PRECISIONS, TOLERANCES, Agreement, verify_precision, write_precision
+from export.precisions import PRECISIONS, Agreement, verify_precision, write_precision
 from export.sizes import size_bytes
-from export.targets import TARGETS
+from export.targets import TARGETS, Target
 from export.to_onnx import to_onnx
 from runtimes.errors import UserError
 
-TARGET = TARGETS["jetson-orin"]
+TARGET, THOR = TARGETS["jetson-orin"], TARGETS["jetson-thor"]
 IMAGES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)
 LOWER = ("fp16", "int8")
 
@@ -32,12 +33,12 @@ LOWER = ("fp16", "int8")
 class Written:
     """A 2:4 network in fp32 and in another precision."""
 
-    def __init__(self, made: type[nn.Module], precision: str, folder: Path) -> None:
+    def __init__(self, made: type[nn.Module], precision: str, folder: Path, target: Target = TARGET) -> None:
         self.network, _ = pruned(made)
         self.planned = two_of_four(self.network)
         self.source, self.path, self.precision = folder / "m.onnx", folder / f"m.{precision}.onnx", precision
         to_onnx(self.network, self.source, input_shape=SHAPE, target=TARGET, metadata={"precision": "fp32"})
-        self.record = write_precision(self.source, self.path, precision, IMAGES, TARGET)
+        self.record = write_precision(self.source, self.path, precision, IMAGES, target)
 
     def verify(self, **changes: object) -> Agreement:
         with torch.no_grad():
@@ -78,9 +79,9 @@ def test_what_was_written_holds_and_its_zeros_are_counted(name: str, precision: 
     assert set(document) == {"n", "max_abs_error", "max_rel_error", "argmax_agreement", "extra_zeros", "layers"}
 
 
-@pytest.mark.parametrize("precision", LOWER)
-def test_macs_and_sizes_are_counted_in_every_precision(precision: str, tmp_path: Path) -> None:
-    written = Written(Residual, precision, tmp_path)
+@pytest.mark.parametrize(("precision", "target"), [("fp16", TARGET), ("int8", TARGET), ("int8", THOR)])
+def test_macs_and_sizes_are_counted_in_every_precision(precision: str, target: Target, tmp_path: Path) -> None:
+    written = Written(Residual, precision, tmp_path, target)
     extra = {layer.name: layer.extra_zeros for layer in written.verify().layers}
     before, after = count_macs(written.source), count_macs(written.path)
     assert {name: macs for name, (macs, _) in after.items()} == {name: macs for name, (macs, _) in before.items()}
@@ -89,7 +90,17 @@ def test_macs_and_sizes_are_counted_in_every_precision(precision: str, tmp_path:
     kinds = (np.float16, np.float32, np.int8)
     bytes_by_hand = sum(int((value != 0).sum()) * value.itemsize for value in stored.values() if value.dtype in kinds)
     assert size_bytes(written.path)["nonzero"] == bytes_by_hand
-    assert size_bytes(written.path)["nonzero"] < size_bytes(written.source)["nonzero"]
+    smaller = size_bytes(written.path)["nonzero"] < size_bytes(written.source)["nonzero"]
+    assert smaller == (precision == "fp16" or target is THOR)  # for an older TensorRT int8 lies in the file as float32
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_what_goes_in_and_comes_out_is_stated_as_in_fp32(precision: str, tmp_path: Path) -> None:
+    written = Written(Residual, precision, tmp_path)
+    before, after = (onnx.load(path).graph for path in (written.source, written.path))
+    assert list(after.input) == list(before.input)
+    assert list(after.output) == list(before.output)
+    assert [dim.dim_value for dim in after.output[0].type.tensor_type.shape.dim] == [0, 5]
 
 
 @pytest.mark.parametrize("precision", LOWER)
@@ -136,9 +147,13 @@ def test_a_truncated_file_is_refused(cut: int, precision: str, tmp_path: Path) -
 
 
 def test_answers_beyond_the_tolerance_are_refused(tmp_path: Path) -> None:
-    for precision, name in (("fp16", "fc.weight"), ("int8", "fc.weight.scale")):
-        written = Written(Residual, precision, tmp_path)
-        written.edit(name, lambda value: value.__imul__(value.dtype.type(3)))
+    for precision, name, factor, target in (
+        ("fp16", "fc.weight", 3, TARGET),
+        ("int8", "fc.weight", -1, TARGET),
+        ("int8", "fc.weight.scale", 3, THOR),
+    ):
+        written = Written(Residual, precision, tmp_path, target)
+        written.edit(name, lambda value, factor=factor: value.__imul__(value.dtype.type(factor)))
         with pytest.raises(UserError, match=f"logits in {precision} are up to .* accepted"):
             written.verify()
 

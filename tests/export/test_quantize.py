@@ -16,20 +16,22 @@ from torch import nn
 from export import graph as graphs
 from export.precisions import write_precision
 from export.precisions.calibrate import activation_ranges
-from export.precisions.quantize import quantize, quantized_values, weight_scale
+from export.precisions.quantize import quantize, quantized_values, weight_scale, weights_stay_float
 from export.targets import TARGETS
 from export.to_onnx import to_onnx
 from runtimes import ort
 from runtimes.errors import UserError
 
 TARGET = TARGETS["jetson-orin"]
+FORMS = {"float weights": TARGET, "int8 weights": TARGETS["jetson-thor"]}
+IN_BOTH_FORMS = pytest.mark.parametrize("form", FORMS)
 IMAGES = np.random.default_rng(0).standard_normal((70, *SHAPE)).astype(np.float32)
 
 
-def in_both(network: nn.Module, folder: Path) -> tuple[ModelProto, ModelProto]:
+def in_both(network: nn.Module, folder: Path, form: str = "float weights") -> tuple[ModelProto, ModelProto]:
     """The network as fp32 and as int8, both read back from their files."""
     to_onnx(network, folder / "m.onnx", input_shape=SHAPE, target=TARGET, metadata={"name": "toy"})
-    write_precision(folder / "m.onnx", folder / "m.int8.onnx", "int8", IMAGES, TARGET)
+    write_precision(folder / "m.onnx", folder / "m.int8.onnx", "int8", IMAGES, FORMS[form])
     return graphs.read(folder / "m.onnx"), graphs.read(folder / "m.int8.onnx")
 
 
@@ -58,30 +60,35 @@ def dequantised_from(model: ModelProto, name: str) -> str:
     return first.input[0]
 
 
+@IN_BOTH_FORMS
 @pytest.mark.parametrize("name", NETWORKS)
-def test_stored_weights_are_rounded_by_hand_one_scale_for_each_output_channel(name: str, tmp_path: Path) -> None:
-    exact, int8 = in_both(pruned(NETWORKS[name])[0], tmp_path)
+def test_stored_weights_are_rounded_by_hand_one_scale_for_each_output_channel(
+    name: str, form: str, tmp_path: Path
+) -> None:
+    exact, int8 = in_both(pruned(NETWORKS[name])[0], tmp_path, form)
     before = {layer.name: layer for layer in graphs.layers(exact.graph)}
     stored = constants(int8)
     for layer in graphs.layers(int8.graph):
         weight = before[layer.name].weight  # (out, in, ...)
         steps = stored[layer.initializer]
         assert layer.initializer == before[layer.name].initializer
-        assert steps.dtype == np.int8
+        assert steps.dtype == (np.int8 if form == "int8 weights" else np.float32)
         in_torch_layout = steps if steps.shape == weight.shape and layer.node.op_type != "MatMul" else steps.T
         for k in range(len(weight)):
             largest = float(np.abs(weight[k]).max())
             scale = np.float32(largest / 127) if largest else np.float32(1)
             for index in np.ndindex(weight[k].shape):
-                assert in_torch_layout[k][index] == round(float(weight[k][index] / scale))
-                assert layer.weight[k][index] == np.float32(in_torch_layout[k][index]) * scale
+                step = np.float32(round(float(weight[k][index] / scale)))
+                assert in_torch_layout[k][index] == (step if form == "int8 weights" else step * scale)
+                assert layer.weight[k][index] == step * scale
         assert not layer.weight[weight == 0].any()
-        assert np.abs(steps.astype(int)).max() <= 127
+        assert form == "float weights" or np.abs(steps.astype(int)).max() <= 127
 
 
+@IN_BOTH_FORMS
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_scale_is_symmetric_and_positive_and_no_bias_is_int32(name: str, tmp_path: Path) -> None:
-    _, int8 = in_both(pruned(NETWORKS[name])[0], tmp_path)
+def test_every_scale_is_symmetric_and_positive_and_no_bias_is_int32(name: str, form: str, tmp_path: Path) -> None:
+    _, int8 = in_both(pruned(NETWORKS[name])[0], tmp_path, form)
     stored = constants(int8)
     for node in int8.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -96,8 +103,31 @@ def test_every_scale_is_symmetric_and_positive_and_no_bias_is_int32(name: str, t
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer_reads_int8(name: str, tmp_path: Path) -> None:
-    exact, int8 = in_both(trained(NETWORKS[name]), tmp_path)
+def test_both_forms_of_the_weights_are_one_network(name: str, tmp_path: Path) -> None:
+    """The runtime rounds the float weights to the very steps that the other form stores, -0.0 is in neither."""
+    network, logits, seen = pruned(NETWORKS[name])[0], {}, {}
+    for form in FORMS:
+        _, int8 = in_both(network, tmp_path, form)
+        logits[form], seen[form] = answers(tmp_path / "m.int8.onnx"), graphs.layers(int8.graph)
+        stored = constants(int8)
+        assert not any(np.signbit(stored[one.initializer][stored[one.initializer] == 0]).any() for one in seen[form])
+    np.testing.assert_array_equal(*logits.values())
+    for one, other in zip(*seen.values(), strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one.weight, other.weight)
+
+
+def test_int8_constants_are_for_targets_whose_oldest_tensorrt_is_10_or_newer_and_for_other_runtimes() -> None:
+    """TensorRT 8.4 refuses them (NVIDIA/TensorRT#2163); Xavier stays with 8.5, and JetPack 5 on Orin has it too."""
+    old = {name for name, target in TARGETS.items() if weights_stay_float(target)}
+    xaviers, orins = {"jetson-xavier-nx", "jetson-agx-xavier"}, {"jetson-orin", "jetson-agx-orin"}
+    assert old == xaviers | orins | {"jetson-orin-nano", "jetson-orin-nx", "workstation-gpu"}
+
+
+@IN_BOTH_FORMS
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_reads_int8(name: str, form: str, tmp_path: Path) -> None:
+    exact, int8 = in_both(trained(NETWORKS[name]), tmp_path, form)
     before = {node.output[0]: node for node in exact.graph.node}
     for layer in graphs.layers(int8.graph):
         assert dequantised_from(int8, layer.node.input[0]) == before[layer.node.output[0]].input[0]
@@ -182,6 +212,12 @@ def test_ranges_are_the_largest_activations_that_torchs_hooks_see_in_a_batch_ave
     assert few["input"] == float(np.abs(IMAGES[:5]).max())
 
 
+def along(node: NodeProto, read: list[np.ndarray]) -> np.ndarray:
+    """The scale, one for the tensor or along the node's axis."""
+    axis = graphs.attribute(node, "axis", 1)
+    return read[1].reshape([-1 if i == axis else 1 for i in range(read[0].ndim)]) if read[1].ndim else read[1]
+
+
 def evaluated(model: ModelProto, images: np.ndarray) -> np.ndarray:
     """The int8 file in float64: weights as they are stored, each pair by its definition, layers by torch and numpy."""
     stored = {name: value.astype(np.float64) for name, value in constants(model).items()}
@@ -189,12 +225,9 @@ def evaluated(model: ModelProto, images: np.ndarray) -> np.ndarray:
     for node in model.graph.node:
         read = [values[name] for name in node.input]
         if node.op_type == "QuantizeLinear":
-            result = np.clip(np.rint(read[0] / read[1]), -128, 127)
+            result = np.clip(np.rint(read[0] / along(node, read)), -128, 127)
         elif node.op_type == "DequantizeLinear":
-            axis = graphs.attribute(node, "axis", 1)
-            result = read[0] * (
-                read[1].reshape([-1 if i == axis else 1 for i in range(read[0].ndim)]) if read[1].ndim else read[1]
-            )
+            result = read[0] * along(node, read)
         elif node.op_type == "Conv":
             held = {a.name: list(a.ints) for a in node.attribute}
             tensors = [torch.from_numpy(value) for value in read]
@@ -220,10 +253,11 @@ def evaluated(model: ModelProto, images: np.ndarray) -> np.ndarray:
     return values["logits"]
 
 
+@IN_BOTH_FORMS
 @pytest.mark.parametrize("made", [Residual, Shared, ReadTwice, LinearOnly])
-def test_the_file_computes_what_its_steps_say(made: type[nn.Module], tmp_path: Path) -> None:
+def test_the_file_computes_what_its_steps_say(made: type[nn.Module], form: str, tmp_path: Path) -> None:
     network = pruned(made)[0]
-    _, int8 = in_both(network, tmp_path)
+    _, int8 = in_both(network, tmp_path, form)
     found = answers(tmp_path / "m.int8.onnx")
     by_hand = evaluated(int8, IMAGES)
     with torch.no_grad():
@@ -235,10 +269,11 @@ def test_the_file_computes_what_its_steps_say(made: type[nn.Module], tmp_path: P
     assert 1e-5 < np.abs(by_hand - expected).max() / largest < 0.1
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
-    in_both(trained(Residual), tmp_path)
+@IN_BOTH_FORMS
+def test_the_same_input_gives_the_same_bytes(form: str, tmp_path: Path) -> None:
+    in_both(trained(Residual), tmp_path, form)
     first = (tmp_path / "m.int8.onnx").read_bytes()
-    written = write_precision(tmp_path / "m.onnx", tmp_path / "again.onnx", "int8", IMAGES, TARGET)
+    written = write_precision(tmp_path / "m.onnx", tmp_path / "again.onnx", "int8", IMAGES, FORMS[form])
     assert written.path.read_bytes() == first
 
 
@@ -278,7 +313,7 @@ def test_a_range_that_is_given_is_kept(tmp_path: Path) -> None:
     to_onnx(trained(Residual), tmp_path / "m.onnx", input_shape=SHAPE, target=TARGET, metadata={})
     model = graphs.read(tmp_path / "m.onnx")
     given: Mapping[str, float] = {name: 1.0 + index for index, name in enumerate(quantized_values(model))}
-    quantize(model, given)
+    quantize(model, given, float_weights=True)
     for name, largest in given.items():
         assert constants(model)[f"{name}.scale"] == np.float32(largest / 127)
 

@@ -7,11 +7,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from export_graphs import graph, tensor
 from export_networks import NETWORKS, SHAPE, Residual, Shared, Tokens, pruned, trained
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
+from export import graph as graphs
 from export.macs import count_macs
+from export.plan import plan
+from export.plan.outline import read_outline
 from export.sizes import size_bytes
 from export.targets import TARGETS
 from export.to_onnx import to_onnx
@@ -87,3 +92,56 @@ def test_a_damaged_file_is_refused(measure, tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(UserError, match="not a whole ONNX model"):
         measure(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "weight", "given", "attributes"),
+    [
+        ("MatMul right", (8, 6), (1, 5, 8), {}),
+        ("MatMul left", (6, 8), (1, 8, 5), {}),
+        ("MatMul right", (3, 8, 6), (1, 3, 5, 8), {}),
+        ("MatMul left", (3, 6, 8), (1, 3, 8, 5), {}),
+        ("MatMul right", (8,), (1, 5, 8), {}),
+        ("Gemm left", (6, 8), (8, 5), {}),
+        ("Gemm left", (8, 6), (8, 5), {"transA": 1}),
+        ("Gemm left", (6, 8), (5, 8), {"transB": 1}),
+        ("Gemm right", (6, 8), (8, 5), {"transA": 1, "transB": 1}),
+    ],
+)
+def test_products_cost_what_numpy_multiplies_whichever_side_is_constant(
+    side: str, weight: tuple[int, ...], given: tuple[int, ...], attributes: dict[str, int], tmp_path: Path
+) -> None:
+    """The oracle: the multiply-adds of a product are its output's elements times the length that is summed over."""
+    stored = np.random.default_rng(0).standard_normal(weight).astype(np.float32)
+    reads = ["x", "w"] if side.endswith("right") else ["w", "x"]
+    node = helper.make_node(side.split()[0], reads, ["y"], **attributes)
+    onnx.save(graph([node], [numpy_helper.from_array(stored, "w")], x=list(given)), tmp_path / "m.onnx")
+    images = np.random.default_rng(1).standard_normal(given).astype(np.float32)
+    (layer,) = graphs.layers(onnx.load(tmp_path / "m.onnx").graph)
+    torchs = layer.weight if side.endswith("left") else np.swapaxes(layer.weight, -1, -2) if len(weight) > 1 else stored
+    read = images.T if attributes.get("transA" if side.endswith("right") else "transB") else images
+    product = torchs @ read if side.endswith("left") else read @ torchs
+    (found,) = ReferenceEvaluator(str(tmp_path / "m.onnx")).run(None, {"x": images})
+    np.testing.assert_allclose(found, product, rtol=1e-4, atol=1e-5)
+    expected = found.size * layer.weight.shape[-1]
+    assert count_macs(tmp_path / "m.onnx")["w"] == (expected, expected)
+    assert [one.macs for one in plan(onnx.load(tmp_path / "m.onnx"), TARGETS["local"], name="m").layers] == [expected]
+
+
+def test_a_fixed_number_of_images_is_divided_out(tmp_path: Path) -> None:
+    """As exporters without a free batch write it, with a Reshape that names the batch."""
+    found = []
+    for batch in ("n", 8):
+        nodes = [
+            helper.make_node("Conv", ["x", "c.weight"], ["a"]),
+            helper.make_node("Reshape", ["a", "sizes"], ["f"]),
+            helper.make_node("Gemm", ["f", "fc.weight"], ["y"], transB=1),
+        ]
+        sizes = numpy_helper.from_array(np.array([1 if batch == "n" else 8, -1]), "sizes")
+        weights = [tensor("c.weight", 8, 4, 1, 1), tensor("fc.weight", 300, 8 * 64), sizes]
+        onnx.save(graph(nodes, weights, x=[batch, 4, 8, 8]), tmp_path / "m.onnx")
+        planned = plan(read_outline(tmp_path / "m.onnx"), TARGETS["local"], name="m")
+        found.append((count_macs(tmp_path / "m.onnx"), planned))
+        assert [layer.output_shape[0] for layer in planned.layers] == [1, 1]
+    assert found[0] == found[1]
+    assert found[0][0]["c"][0] == 64 * 32

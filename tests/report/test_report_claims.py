@@ -94,7 +94,7 @@ def test_a_setting_of_which_nothing_is_known_counts_neither_way(wide):
         made.put(wide, made.measurement(name, device="jetson-orin", runtime_version="10.3", latency_ns=timed))
     report = report_json(wide)
     assert sorted(found["verdict"] for found in report["comparisons"]) == ["faster", "not known", "within noise"]
-    assert "not in the other 1 setting measured" in report["headline"]
+    assert "(not so in 1 other setting)" in report["headline"]
 
 
 def test_a_known_verdict_goes_before_an_unknown_one_in_the_tile(run):
@@ -203,7 +203,7 @@ def test_a_speed_up_is_put_down_to_sparsity_only_with_a_receipt(run, verdict):
     assert found["sentence"].endswith(RECEIPTS[verdict]["reason"])
     assert "TensorRT, fp16, batch 1" in found["sentence"]
     claimed = report["headline"].partition("times as fast on local with TensorRT")[2]
-    assert bool(claimed.strip(". ").endswith("setting measured")) == (verdict == "yes"), report["headline"]
+    assert (claimed == " in fp16 (not so in 1 other setting).") == (verdict == "yes"), report["headline"]
 
 
 def test_onnx_runtime_is_never_faster_by_zeros(run):
@@ -230,3 +230,51 @@ def test_lower_precisions_compare_with_the_dense_network_in_the_same_precision(r
         ("sparse-int8", "dense-int8"),
     ]
     assert "precision" not in codes(report)
+
+
+def test_the_headline_tells_accuracy_and_speed_of_the_same_file(run):
+    """int8 twice as fast and far less accurate: neither the fp32 accuracy nor silence about the loss."""
+    path = run / "3-export/manifest.json"
+    manifest = read_json(path)
+    for name, top1, level in (("dense", 97.0, 1.0), ("sparse", 60.0, 0.5)):
+        entry = {**manifest["networks"][name], "network": name, "precision": "int8", "sha256": made.sha(f"{name}-int8")}
+        manifest["networks"][f"{name}-int8"] = entry
+        timed = made.measurement(
+            name, precision="int8", network_sha256=entry["sha256"], top1=top1, latency_ns=made.latencies(level, seed=3)
+        )
+        made.put(run, replace(timed, name=f"{name}-int8"))
+    write_json(path, manifest)
+    report = report_json(run)
+    headline = report["headline"].replace(wording.SPACE, " ")
+    assert "at 60.0 % top-1, 37.0 points below the dense network" in headline
+    assert "2.00 times as fast on local with ONNX Runtime in int8 (not so in 1 other setting)" in headline
+    told = [text.replace(wording.SPACE, " ") for text in report["sentences"]]
+    assert any(
+        text.startswith(f"Top-1 in int8 differs from the dense network by {wording.MINUS}37.00 points") for text in told
+    )
+    assert any(text.startswith("Top-1 in fp32 differs from the dense network by ") for text in told)
+    tiles = text_of(run, "report.html").partition("Top-1</dt>")[2]
+    assert tiles.lstrip().startswith('<dd class="value ">60.0 %')
+
+
+def test_what_a_board_measured_of_another_targets_export_is_reported(run):
+    """`export --target jetson-orin` writes beside the run's own export, and the board measures those files."""
+    manifest = read_json(run / "3-export/manifest.json")
+    networks = {}
+    for name in ("dense", "sparse"):
+        entry = {**manifest["networks"][name], "network": name, "precision": "fp16", "sha256": made.sha(f"{name}-fp16")}
+        networks[f"{name}-fp16"] = entry
+        timed = made.measurement(
+            name, device="orin", runtime="trt", precision="fp16", network_sha256=entry["sha256"], bundle="aaaaaa"
+        )
+        made.put(run, replace(timed, name=f"{name}-fp16"))
+    write_json(run / "3-export/jetson-orin/manifest.json", {**manifest, "target": "jetson-orin", "networks": networks})
+    report = report_json(run)
+    assert "stale" not in codes(report)
+    assert [(row["name"], row["zeros"]) for row in report["rows"] if row["device"] == "orin"] == [
+        ("dense-fp16", 0),
+        ("sparse-fp16", manifest["networks"]["sparse"]["zeros"]),
+    ]
+    assert ("orin", "sparse-fp16", "dense-fp16") in [
+        (found["device"], found["name"], found["baseline"]) for found in report["comparisons"]
+    ]

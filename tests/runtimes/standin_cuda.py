@@ -30,7 +30,7 @@ class StandIn:
         subprocess.run(command, check=True)
         self._library = ctypes.CDLL(str(self.path))
         self._library.standin_enqueue.argtypes = [ctypes.c_void_p, Work]
-        self._library.standin_set.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t]
+        self._library.standin_set.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_int]
         self._work: list[object] = []  # ctypes does not keep what C only points to
         self.cuda = Cuda(str(self.path))
 
@@ -38,11 +38,20 @@ class StandIn:
         """How many things of a kind (of all) are held."""
         return int(self._library.standin_held(-1 if kind is None else KINDS.index(kind)))
 
-    def set(self, devices: int = 1, refuse_capture: bool = False, room: int = _ROOM) -> None:
-        """How many devices there are, whether work can be captured, and the largest allocation in bytes."""
-        self._library.standin_set(devices, refuse_capture, room)
+    def set(self, devices: int = 1, refuse_capture: bool = False, room: int = _ROOM, count_code: int = 0) -> None:
+        """How many devices there are, whether work can be captured, the largest allocation in bytes, and an error."""
+        self._library.standin_set(devices, refuse_capture, room, count_code)
+
+    def capturing(self) -> bool:
+        """Whether work is recorded for a graph, and not done."""
+        return bool(self._library.standin_capturing())
+
+    @property
+    def flags(self) -> int:
+        """Those of the device."""
+        return int(self._library.standin_flags())
 
     def enqueue(self, stream: int, work: Callable[[], None]) -> bool:
-        """Do a piece of work in `stream`, or record it where that is captured; False where it is refused."""
+        """Put a piece of work into `stream`, or record it where that is captured; False where it is refused."""
         self._work.append(Work(work))
         return self._library.standin_enqueue(stream, self._work[-1]) == 0

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +37,17 @@ def members(module: object) -> set[str]:
             found.add(name)
             if isinstance(value, type):
                 found |= {f"{name}.{member}" for member in dir(value) if not member.startswith("_")}
+    return found
+
+
+def named_members(module: object, names: Iterable[str]) -> set[str]:
+    """Of names such as `DataType.HALF`, those whose value calls itself by that name."""
+    found = set()
+    for name in names:
+        kind, member = name.split(".")
+        value = getattr(getattr(module, kind, None), member, None)
+        if getattr(value, "name", None) == member:
+            found.add(name)
     return found
 
 
@@ -72,12 +84,12 @@ def list_names(wheel: Path) -> Path:
 
 def _print_names(bindings: Path) -> None:
     sys.path.insert(0, str(ROOT))
-    from runtimes.trt_adapter import OPTIONAL, REQUIRED
+    from runtimes.trt_adapter import NAMED, OPTIONAL, REQUIRED
 
     spec = importlib.util.spec_from_file_location("tensorrt", bindings)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    print(*sorted(members(module) & {*REQUIRED, *OPTIONAL}))
+    print(*sorted(members(module) & {*REQUIRED, *OPTIONAL} | named_members(module, NAMED)))
 
 
 def _output(*command: str) -> str:

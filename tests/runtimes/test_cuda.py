@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from standin_cuda import KINDS, StandIn
 
-from runtimes import cuda
+from runtimes import cuda, cuda_places
 from runtimes.errors import UserError
 
 
@@ -61,7 +62,13 @@ def test_the_numbers_of_attributes_are_those_of_cuda_s_header() -> None:
         for line in text.splitlines()
         if line.strip().startswith("cudaError") and "=" in line
     }
-    assert not cuda._NO_DEVICE - declared.keys()
+    assert not (cuda._NO_DEVICE | cuda._NO_DEVICE_AT_FIRST) - declared.keys()
+    assert re.search(rf"#define cudaDeviceScheduleSpin\s+0x0?{cuda._SPIN}\b", text)
+    assert [declared[code] for code in sorted(cuda._NOT_YOURS)] == [
+        "cudaErrorOperatingSystem",
+        "cudaErrorNotPermitted",
+        "cudaErrorNotSupported",
+    ]
     assert declared[35] == "cudaErrorInsufficientDriver"
     assert declared[100] == "cudaErrorNoDevice"
 
@@ -110,7 +117,7 @@ def test_the_first_library_that_sees_a_gpu_is_taken(tmp_path, monkeypatch, stand
 def test_a_folder_is_read_newest_first(tmp_path) -> None:
     for name in ("libcudart.so.12", "libcudart.so.13", "libcublas.so.13"):
         (tmp_path / name).touch()
-    assert [path[-2:] for path in cuda._in(str(tmp_path))] == ["13", "12"]
+    assert [path[-2:] for path in cuda_places._in(str(tmp_path))] == ["13", "12"]
 
 
 def test_what_goes_to_the_device_comes_back(standin: StandIn) -> None:
@@ -140,6 +147,9 @@ def test_events_measure_what_lies_between_them(standin: StandIn) -> None:
     for _ in range(3):
         assert standin.enqueue(stream, lambda: None)
     ours.record(end, stream)
+    with pytest.raises(RuntimeError, match="cudaEventElapsedTime"):
+        ours.elapsed_ns(begin, end)
+    ours.synchronize(stream)
     assert ours.elapsed_ns(begin, end) == 750_000
     ours.event_destroy(begin)
     ours.event_destroy(end)
@@ -155,6 +165,7 @@ def test_a_captured_graph_runs_only_when_it_is_launched(standin: StandIn) -> Non
     assert done == []
     ours.launch(graph, stream)
     ours.launch(graph, stream)
+    ours.synchronize(stream)
     assert done == [1, 1]
     assert standin.held("graph") == 0
     ours.graph_destroy(graph)
@@ -181,3 +192,38 @@ def test_full_memory_is_the_user_s_to_mend_and_a_wrong_call_is_ours(standin: Sta
     standin.set(devices=0)
     with pytest.raises(UserError, match=r"no device \(cudaErrorNoDevice 100\)"):
         standin.cuda.malloc(4)
+
+
+@pytest.mark.parametrize("code", [101, 304, 800, 801])
+def test_a_gpu_that_is_not_open_to_this_user_is_no_gpu(standin: StandIn, code: int) -> None:
+    standin.set(count_code=code)
+    with pytest.raises(UserError, match=f"no GPU that CUDA can use: cudaGetDeviceCount: .* {code}") as caught:
+        standin.cuda.gpu()
+    advice = "`sudo usermod -aG video,render $USER`, then log in again"
+    assert caught.value.hint.endswith(advice) == (code != 101)
+    assert "\n" not in caught.value.message + caught.value.hint
+
+
+def test_whatever_one_library_says_the_next_is_asked(tmp_path, monkeypatch, standin: StandIn) -> None:
+    (tmp_path / "odd").mkdir()
+    odd = StandIn(tmp_path / "odd")
+    monkeypatch.setattr(cuda, "libraries", lambda: [str(odd.path), str(standin.path)])
+    for code in (801, 777):
+        odd.set(count_code=code)
+        assert cuda.open_cuda()._path == str(standin.path)
+    monkeypatch.setattr(cuda, "libraries", lambda: [str(odd.path)])
+    with pytest.raises(UserError, match=r"no GPU that CUDA can use: .* 777"):
+        cuda.open_cuda()
+
+
+def test_only_the_first_call_s_refusals_say_that_there_is_no_gpu(standin: StandIn) -> None:
+    with pytest.raises(RuntimeError, match="801"):
+        standin.cuda._check("cudaStreamEndCapture", 801)
+
+
+def test_the_host_spins_where_that_is_set_in_time(standin: StandIn) -> None:
+    assert standin.cuda.spin() == "spin"
+    assert standin.flags == 1
+    stream = standin.cuda.stream()
+    assert standin.cuda.spin().startswith("CUDA's default: cudaSetDeviceFlags: ")
+    standin.cuda.stream_destroy(stream)

@@ -22,6 +22,7 @@ def scaled(factors):
     return [[int(sample * factor) for sample in row] for row, factor in zip(STEADY, factors, strict=True)]
 
 
+GRAPH = Workload(min_samples=100, options={"cuda_graph": "1"})
 SUSPECT = {
     "too_few_samples": {"rounds": [row[:3] for row in STEADY]},
     "outliers": {"rounds": [[*row[:-4], *[5_000_000] * 4] for row in STEADY]},
@@ -31,6 +32,9 @@ SUSPECT = {
     "throttled": {"throttling": [{"core_throttle_count": 3}, {"core_throttle_count": 4}]},
     "other_load": {"other_cores": [0.9, 0.7]},
     "non_finite": {"non_finite": 2},
+    "cuda_graph": {"workload": GRAPH, "engine": {"cuda_graph": "it cannot be captured: no"}},
+    "enqueue-bound": {"engine": {"enqueue_ms": {"median": 0.9}}, "gpu_rounds": [[1_000_000] * 3]},
+    "little_memory": {"engine": {"build": {"available_mb": 3071}}},
 }
 
 
@@ -57,3 +61,39 @@ def test_raspberry_pi_marks_of_the_past_are_not_throttling_now(bits, doubted):
 
 def test_one_round_of_one_sample_can_be_judged():
     assert [doubt.code for doubt in doubts(evidence(rounds=[[5]]))] == ["too_few_samples"]
+
+
+@pytest.mark.parametrize(
+    ("workload", "how"),
+    [(GRAPH, {"cuda_graph": "used"}), (Workload(min_samples=100), {"cuda_graph": "no"}), (GRAPH, {})],
+)
+def test_a_graph_that_is_used_or_not_asked_for_is_no_doubt(workload, how):
+    """Without an engine on a GPU, the option is nobody's."""
+    assert doubts(evidence(workload=workload, engine=how)) == []
+
+
+def test_why_there_is_no_graph_is_told():
+    (found,) = doubts(evidence(**SUSPECT["cuda_graph"]))
+    assert found.message.endswith("it cannot be captured: no")
+
+
+@pytest.mark.parametrize(
+    ("enqueue_ms", "used", "advice"), [(0.8, "no", None), (0.81, "no", "cuda_graph=1"), (0.81, "used", "larger batch")]
+)
+def test_handing_over_is_doubted_above_four_fifths_of_the_gpu_s_time(enqueue_ms, used, advice):
+    engine = {"enqueue_ms": {"median": enqueue_ms}, "cuda_graph": used}
+    found = doubts(evidence(engine=engine, gpu_rounds=[[1_000_000, 1_000_000]]))
+    assert [doubt.code for doubt in found] == (["enqueue-bound"] if advice else [])
+    assert advice is None or advice in found[0].message
+
+
+@pytest.mark.parametrize("available", [3072, None])
+def test_enough_or_unknown_memory_is_no_doubt(available):
+    assert doubts(evidence(engine={"build": {"available_mb": available}})) == []
+
+
+def test_what_the_builder_complained_of_is_a_doubt_of_the_measurement():
+    told = [{"code": "low-memory", "message": "Skipping tactic 0x3 due to insufficient memory"}]
+    (found,) = doubts(evidence(engine={"build": {"warnings": told}}))
+    assert found.code == "low-memory"
+    assert found.message == "when the engine was built: Skipping tactic 0x3 due to insufficient memory"

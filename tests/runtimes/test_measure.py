@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import compiled_runtime
 import numpy as np
 import pytest
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
@@ -150,31 +152,95 @@ def test_what_a_library_prints_does_not_reach_the_coordinator():
     assert finished.stderr == "chatter\nmore"
 
 
-def test_an_engine_is_compiled_first_and_its_gpu_times_and_receipt_arrive(bundle, monkeypatch):
+@pytest.fixture
+def compiled(monkeypatch):
+    """A runtime that compiles, in this process and in every worker."""
+    monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
+    monkeypatch.setitem(RUNTIMES, "absent", "runtimes.null")
+    start = (
+        f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+        "import runtimes, types; runtimes.RUNTIMES.update(compiled='compiled_runtime', absent='absent')\n"
+        "sys.modules['absent'] = types.SimpleNamespace(missing=lambda: 'install it')\n"
+        "from runtimes.worker import _end_with_the_coordinator, _private_channel, serve\n"
+        "_end_with_the_coordinator(); serve(*_private_channel())"
+    )
+    whole = subprocess.Popen
+    started = []
+
+    def popen(command, **more):
+        started.append(command)
+        return whole([command[0], "-c", start], **more)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    return started
+
+
+def test_the_last_gpu_times_are_those_of_the_timed_runs(bundle, monkeypatch):
     """The worker in this process, over a runtime that compiles and has a clock of its own."""
     monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
-    said: list[dict[str, object]] = []
-    session = Session(
-        {**job(bundle, options={"cuda_graph": "1"}), "runtime": "compiled", "precision": "fp16"}, said.append
-    )
-    assert session.version() == {"runtime_version": "7", "compiles": True}
-    sidecar = session.compile()["engine"]
-    assert said == [{"at": 0}]
-    assert sidecar["onnx"] == "model.onnx"
-    assert sidecar["options"] == {"cuda_graph": "1", "threads": "1", "batch": "1", "precision": "fp16"}
+    engine = compiled_runtime.Counting()
+    monkeypatch.setattr(compiled_runtime, "load", lambda path, options: engine)
+    session = Session({**job(bundle), "runtime": "compiled"}, [].append)
+    assert session.version() == {"runtime_version": "7"}
     loaded = session.load()
     assert loaded["receipt"]["verdict"] == "no"
     assert loaded["memory_mb"]["engine"] == 5 / 2**20
-    first, second = session.round(), session.round()
-    for reply in (first, second):
-        assert len(reply["gpu_ns"]) == len(reply["latency_ns"]) > 0
-        assert np.diff(reply["gpu_ns"]).tolist() == [1000] * (len(reply["gpu_ns"]) - 1)
-    assert second["gpu_ns"][0] > first["gpu_ns"][-1]
+    for _ in range(2):
+        before = engine.runs
+        reply = session.round()
+        n = len(reply["latency_ns"])
+        assert 0 < n <= engine.runs - before
+        assert reply["gpu_ns"] == [1000 * run for run in range(engine.runs - n + 1, engine.runs + 1)]
+        assert reply["enqueue_ns"] == [500 * run for run in range(engine.runs - n + 1, engine.runs + 1)]
+        assert reply["launch"] == engine.launch
+        assert (engine.gpu_ns, engine.enqueue_ns) == ([], [])
+
+
+def test_a_worker_that_compiles_is_seen_to_be_alive(bundle, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
+    said: list[dict[str, object]] = []
+    made = Session({**job(bundle), "runtime": "compiled", "precision": "fp16"}, said.append).compile()
+    assert said == [{"at": 0}]
+    assert made["file"] == str(bundle / "engines" / "model.engine")
+    assert made["engine"]["options"] == {"threads": "1", "batch": "1", "precision": "fp16"}
+
+
+def test_an_engine_is_compiled_in_a_process_that_ends_before_the_others_start(bundle, tmp_path, compiled):
+    lines = []
+    work = QUICK.changed(options={"cuda_graph": "1"})
+    measured = measure(read_bundle(bundle), tmp_path, ["compiled", "null"], [], work, lines.append)
+    assert len(compiled) == 7  # one to see whether null is there, two builders, four engines
+    assert [line.split(" ", 2)[2] for line in lines[:2]] == ["compiled-dense compile", "compiled-sparse compile"]
+    assert [line.split()[1] for line in lines] == [f"{step + 1}/{len(lines)}" for step in range(len(lines))]
+    found = measured["compiled-dense.json"]
+    assert found.engine["options"] == {"cuda_graph": "1", "threads": "1", "batch": "1", "precision": "fp32"}
+    assert found.engine["cuda_graph"] == "it cannot be captured: a stand-in"
+    assert found.engine["host_wait"] == "spin"
+    assert found.engine["enqueue_ms"]["median"] == pytest.approx(found.gpu_ms["median"] / 2)
+    assert found.memory_mb["peak_rss"] < 256
+    codes = [doubt.code for doubt in found.warnings]
+    assert {"cuda_graph", "little_memory", "low-memory"} <= set(codes)
+    assert "enqueue-bound" not in codes
+    assert measured["null-dense.json"].engine is None
+    assert Measurement.read(tmp_path / "compiled-dense.json") == found
+
+
+def test_a_missing_runtime_is_told_before_an_engine_is_built_for_another(bundle, tmp_path, compiled):
+    with pytest.raises(UserError, match="the runtime 'absent' cannot run here"):
+        measure(read_bundle(bundle), tmp_path, ["compiled", "absent"], [], QUICK, str)
+    assert not (bundle / "engines").exists()
+
+
+def test_a_builder_that_is_killed_is_named_with_its_log(bundle, tmp_path, compiled):
+    dying = QUICK.changed(options={"die": "1"})
+    with pytest.raises(UserError, match=r"killed by SIGKILL .* during 'compile'") as caught:
+        measure(read_bundle(bundle), tmp_path, ["compiled"], ["dense"], dying, str)
+    assert caught.value.hint.endswith(f"what it said before is in {bundle / 'engines' / 'dense.engine.log'}")
 
 
 def test_a_runtime_that_does_not_compile_has_no_engine_file_and_no_gpu_times(pristine_bundle):
     session = Session(job(pristine_bundle), [].append)
-    assert session.version()["compiles"] is False
     session.load()
-    assert session.round()["gpu_ns"] is None
+    reply = session.round()
+    assert (reply["gpu_ns"], reply["enqueue_ns"], reply["launch"]) == (None, None, None)
     assert not (pristine_bundle / "engines").exists()

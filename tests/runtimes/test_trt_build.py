@@ -5,15 +5,19 @@ The generations are stand-ins with the published names. The building of real fil
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
+from pathlib import Path
 
 import pytest
 from trt_stand_ins import ELSEWHERE, RELEASES, SPARSITY, Release
 
+from runtimes import null
 from runtimes.errors import UserError
 from runtimes.trt_adapter import OPTIONAL, Journal, Library, find_library
-from runtimes.trt_build import Built, Wishes, build, read_wishes
+from runtimes.trt_build import Built, build
+from runtimes.trt_wishes import OF_OTHERS, Wishes, read_wishes
 
 TYPED = RELEASES[1:]
 
@@ -100,21 +104,31 @@ def test_the_record_says_what_the_release_does_not_have(file, version: str) -> N
     assert record["built_for"] is None
 
 
+@pytest.mark.parametrize("batch", [1, 8, 100])
+def test_one_batch_is_all_that_an_engine_takes(file, batch: int) -> None:
+    assert built(Release("10.3.0"), file("held=fp32"), Wishes(batch=batch)).record["batches"] == [batch] * 3
+
+
+@pytest.mark.parametrize("batch", [4, None])
+def test_a_fixed_batch_needs_no_profile(file, batch: int | None) -> None:
+    assert built(Release("10.3.0"), file("held=fp32 batch=4"), Wishes(batch=batch)).record["batches"] == [4, 4, 4]
+
+
+def test_a_fixed_batch_that_is_not_the_one_asked_for_is_refused(file) -> None:
+    with pytest.raises(UserError, match=r"model\.onnx takes batches of 4, not of 2") as caught:
+        built(Release("10.3.0"), file("held=fp32 batch=4"), Wishes(batch=2))
+    assert "--batch" in caught.value.hint
+
+
 @pytest.mark.parametrize(
-    ("batch", "most"), [(1, 64), (8, 64), (100, 100)], ids=["one", "several", "more than the accuracy pass"]
+    ("wished", "available", "limit"),
+    [(256, 100, 256), (None, None, 1024), (None, 8000, 1024), (None, 2000, 500), (None, 2, 1)],
 )
-def test_kernels_are_chosen_for_the_batch_that_is_measured(file, batch: int, most: int) -> None:
-    assert built(Release("10.3.0"), file("held=fp32"), Wishes(batch=batch)).record["batches"] == [1, batch, most]
-
-
-def test_a_fixed_batch_needs_no_profile(file) -> None:
-    assert built(Release("10.3.0"), file("held=fp32 batch=4"), Wishes(batch=2)).record["batches"] == [4, 4, 4]
-
-
-def test_the_builder_is_limited_and_keeps_the_names_of_kernels(file) -> None:
+def test_the_builder_is_limited_and_keeps_the_names_of_kernels(file, wished, available, limit) -> None:
     release = Release("10.3.0")
-    built(release, file("held=fp32"), Wishes(workspace_mb=256))
-    assert release.said("limit") == [("WORKSPACE", 256 * 2**20)]
+    found = built(release, file("held=fp32"), Wishes(workspace_mb=wished), available_mb=available)
+    assert release.said("limit") == [("WORKSPACE", limit * 2**20)]
+    assert found.record["workspace_mb"] == limit
     assert [verbosity for _, verbosity in release.said("build")] == ["DETAILED"]
 
 
@@ -167,13 +181,72 @@ def test_the_journal_writes_all_and_keeps_what_matters(file, tmp_path) -> None:
     assert journal.kept == [f"[V] [TRT] {line}" for line in SPARSITY]
 
 
-def test_many_warnings_do_not_push_out_the_lines_on_sparsity() -> None:
+def test_many_lines_of_one_kind_do_not_push_out_another() -> None:
     journal = Journal()
     for number in range(1000):
-        journal.take("WARNING", f"{number}")
-    journal.take("VERBOSE", SPARSITY[1])
-    assert len(journal.kept) < 1000
-    assert journal.kept[-1].endswith(SPARSITY[1])
+        journal.take("VERBOSE", f"Skipping tactic {number} due to exception")
+        journal.take("WARNING", f"careful {number}")
+    last = [("VERBOSE", "Skipping tactic 1 due to insufficient memory"), ("WARNING", "x was not allocated"),
+            ("ERROR", "it broke"), ("VERBOSE", SPARSITY[1])]  # fmt: skip
+    for line in last:
+        journal.take(*line)
+    assert len(journal.kept) < 200
+    assert journal.kept[0].startswith("[V] [TRT] Skipping tactic 0 due to exception")
+    assert [line.partition("[TRT] ")[2] for line in journal.kept[-4:]] == [message for _, message in last]
+
+
+def test_chatter_is_not_kept() -> None:
+    journal = Journal()
+    for line in ("Allocated 5 bytes", "all is well"):
+        journal.take("VERBOSE", line)
+    assert journal.kept == []
+
+
+def test_an_error_of_an_earlier_step_is_not_the_cause_of_a_later_failure(file, monkeypatch) -> None:
+    release = Release("10.3.0")
+
+    def stale(self, cache, ignore_mismatch):
+        if not cache._content:
+            return type(self)._set(self, cache, ignore_mismatch)
+        journal.take("ERROR", "the timing cache is for another device")
+        return False
+
+    journal = Journal()
+    kind = release.module.IBuilderConfig
+    kind._set = kind.set_timing_cache
+    monkeypatch.setattr(kind, "set_timing_cache", stale)
+    monkeypatch.setattr(release.module.Builder, "build_serialized_network", lambda self, network, config: None)
+    with pytest.raises(UserError, match=r"cannot build model\.onnx: it gave no engine and no reason"):
+        built(release, file("held=fp32"), journal=journal, timing_cache=b"old")
+    assert any("another device" in line for line in journal.kept)
+
+
+class FullDisk(io.StringIO):
+    """Takes one line."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_ends_the_log_and_not_the_build(file) -> None:
+    journal, beats = Journal(FullDisk()), []
+    journal._beat = lambda: beats.append(1)
+    assert built(Release("10.3.0"), file("held=fp32"), journal=journal).plan
+    assert journal.log_failure == "the log ends early: [Errno 28] No space left on device"
+    assert beats == [1]
+    journal.end_log()
+
+
+def test_what_fails_at_the_end_of_the_log_is_told_too() -> None:
+    class Last(io.StringIO):
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    journal = Journal(Last())
+    journal.end_log()
+    assert "No space left" in journal.log_failure
 
 
 def test_a_beat_is_given_at_most_once_a_second(monkeypatch) -> None:
@@ -196,7 +269,7 @@ def test_a_failing_beat_ends_the_build_afterwards_and_not_in_the_midst_of_c(file
 
 
 def test_options_are_read() -> None:
-    assert read_wishes({}) == Wishes(1, None, True, 1024)
+    assert read_wishes({}) == Wishes(1, None, True, None)
     assert read_wishes({"batch": "4", "precision": "int8", "sparsity": "0", "workspace_mb": "64", "threads": "2"}) == (
         4,
         "int8",
@@ -206,11 +279,32 @@ def test_options_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch": "0"}, {"batch": "x"}, {"precision": "fp8"}, {"sparsity": "yes"}, {"workspace_mb": "-1"}]
+    "options",
+    [
+        {"batch": "0"},
+        {"batch": "x"},
+        {"precision": "fp8"},
+        {"sparsity": "yes"},
+        {"workspace_mb": "-1"},
+        {"cuda_graph": "yes"},
+    ],
 )
 def test_an_option_out_of_range_is_told(options: dict[str, str]) -> None:
     with pytest.raises(UserError, match=f"the option {next(iter(options))} is"):
         read_wishes(options)
+
+
+def test_a_name_that_no_runtime_has_is_refused_and_that_of_another_is_not() -> None:
+    with pytest.raises(UserError, match="unknown option 'cuda_grap'") as caught:
+        read_wishes({"cuda_grap": "1"})
+    assert "did you mean 'cuda_graph'?" in caught.value.hint
+    assert read_wishes({"busy_us": "5"}) == Wishes()
+
+
+def test_the_options_of_others_are_theirs() -> None:
+    for name in OF_OTHERS:
+        with pytest.raises(UserError, match=f"option {name} is 'x'"):
+            null.load(Path("none"), {name: "x"})
 
 
 def test_without_any_tensorrt_the_hint_says_how_to_get_one(monkeypatch) -> None:

@@ -50,6 +50,13 @@ def test_the_last_pair_counts():
     assert trt_logs.sparsity(captured("sparsity-trt8.0-docs.log") + log).eligible == 12
 
 
+def test_that_the_last_graph_has_none_says_nothing_where_an_earlier_one_has_some():
+    log = "\n".join([FOUND.format(39), CHOSE.format(5), FOUND.format(12), CHOSE.format(0)])
+    assert trt_logs.sparsity(log) == Sparsity(12, None, None, None)
+    log = "\n".join([FOUND.format(39), CHOSE.format(0), FOUND.format(12), CHOSE.format(0)])
+    assert trt_logs.sparsity(log) == Sparsity(12, 0, None, [])
+
+
 def test_an_earlier_choice_is_not_taken_for_that_of_the_last_graph():
     log = "\n".join([FOUND.format(39), CHOSE.format(5), FOUND.format(12)])
     assert trt_logs.sparsity(log) == Sparsity(12, None, None, None)
@@ -246,6 +253,10 @@ def test_what_has_no_value_is_none_and_a_line_without_a_colon_is_no_option():
         ("[W] * Throughput may be bound by host-to-device transfers for the inputs", "transfer-bound"),
         ("[W] * Throughput may be bound by device-to-host transfers for the outputs", "transfer-bound"),
         ("[W] [TRT] Skipping tactic 0x0000000000000003 due to insufficient memory on requested size", "low-memory"),
+        ("[V] [TRT] Skipping tactic 3 due to insuficient memory on requested size of 9 detected", "low-memory"),
+        ("[V] [TRT] Skipping tactic 0x3 due to exception: out of memory", "low-memory"),
+        ("[V] [TRT] Skipping tactic 0x3 due to exception: no such kernel", "tactic-failed"),
+        ("[V] [TRT] Skipping tactic 0x3 due to kernel not supporting this shape", "tactic-failed"),
         ("[E] [TRT] 2: [virtualMemoryBuffer.cpp::resizePhysical::127] Error Code 2: OutOfMemory ()", "low-memory"),
         ("[W] [TRT] Requested amount of GPU memory (1073 bytes) could not be allocated.", "low-memory"),
         ("[W] [TRT] Tactic Device request: 4127MB Available: 1536MB. Device memory is insufficient", "low-memory"),

@@ -11,9 +11,10 @@ import ast
 from pathlib import Path
 
 import pytest
-from tensorrt_names import FOLDER, ROOT, known_names, members
+from tensorrt_names import FOLDER, ROOT, known_names, members, named_members
 
-from runtimes.trt_adapter import OPTIONAL, REQUIRED
+from runtimes.trt_adapter import _MARKS, NAMED, OPTIONAL, REQUIRED
+from runtimes.trt_build import _QUANTIZING, _flags_for
 
 LISTS = {path.stem: known_names(path) for path in sorted(FOLDER.glob("*.txt"))}
 FILES = [path for path in sorted((ROOT / "runtimes").glob("trt*.py")) if "trtexec" not in path.name]
@@ -33,11 +34,23 @@ def test_there_is_a_list_of_each_generation() -> None:
 
 @pytest.mark.parametrize("version", LISTS)
 def test_a_release_has_all_that_is_required(version: str) -> None:
-    assert not set(REQUIRED) - LISTS[version]
+    assert not {*REQUIRED, *NAMED} - LISTS[version]
 
 
 def test_tensorrt_for_rtx_has_all_that_is_required(rtx: set[str]) -> None:
     assert not set(REQUIRED) - rtx
+    assert named_members(pytest.importorskip("tensorrt_rtx"), NAMED) == set(NAMED)
+
+
+def test_what_is_known_by_its_text_is_in_the_table() -> None:
+    """The texts themselves: a misspelt one would be a type or a severity that never comes."""
+    known: dict[str, set[str]] = {}
+    for name in NAMED:
+        known.setdefault(name.split(".")[0], set()).add(name.split(".")[1])
+    assert known["ILogger"] == set(_MARKS)
+    assert known["LayerType"] == _QUANTIZING
+    assert known["DataType"] == {"HALF", "INT8"}
+    assert _flags_for(sorted(known["DataType"])) == ("FP16", "INT8")
 
 
 def test_an_optional_name_is_in_one_release_and_not_in_another(rtx: set[str]) -> None:
@@ -48,7 +61,7 @@ def test_an_optional_name_is_in_one_release_and_not_in_another(rtx: set[str]) ->
 
 
 def test_lists_hold_only_what_is_asked_for() -> None:
-    assert not set().union(*LISTS.values()) - {*REQUIRED, *OPTIONAL}
+    assert not set().union(*LISTS.values()) - {*REQUIRED, *NAMED, *OPTIONAL}
 
 
 def test_what_the_sources_use_of_tensorrt_is_in_the_table(rtx: set[str]) -> None:

@@ -112,15 +112,41 @@ def test_marked_weights_alone_never_decide(marks, named):
         ("matmul", "unknown"),
         ("Myelin", "unknown"),
         ("PluginV2", "unknown"),
+        ("kgen", "unknown"),
+        ("Einsum", "unknown"),
+        ("SomethingNew", "unknown"),
         ("Reformat", "no"),
         ("MyelinReformat", "no"),
         ("NoOp", "no"),
         ("PoolingV2", "no"),
         ("PointWise", "no"),
+        ("PointWiseV2", "no"),
+        ("CaskPooling", "no"),
+        ("SoftMaxV2", "no"),
+        ("ElementWise", "no"),
     ],
 )
 def test_a_layer_that_may_compute_without_telling_how_forbids_a_no(kind, expected):
     assert verdict(SILENT, [CONV, InspectedLayer("other", kind, None, None)])[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "tactic", "expected"),
+    [
+        ("{ForeignNode[a...b]}", "Myelin", "__myl_fused_0x1", "unknown"),
+        ("{ForeignNode[a...b]}", "CaskConvolution", "run_everything", "unknown"),
+        ("block", "kgen", "__myl_MulAdd_0x2", "unknown"),
+        ("mine", "PluginV3", "layer_norm", "unknown"),
+        ("new", "SomethingNew", "secret", "unknown"),
+        ("new", None, "secret", "unknown"),
+        ("block", "Myelin", "sm80_xmma_fprop_x", "no"),
+        ("block", "kgen", "cutlass_tensorop_x", "no"),
+        ("new", "SomethingNew", "ampere_h16816gemm_x", "no"),
+        ("conv", "CaskConvolution", "0xdeadbeef", "no"),
+    ],
+)
+def test_an_opaque_layer_has_to_name_a_kernel_that_multiplies(name, kind, tactic, expected):
+    assert verdict(SILENT, [CONV, InspectedLayer(name, kind, tactic, None)])[0] == expected
 
 
 @pytest.mark.parametrize(

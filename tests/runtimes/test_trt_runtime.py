@@ -5,7 +5,9 @@ TensorRT and the CUDA runtime are stand-ins; the real builder is in `test_trt_ch
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import json
 import sys
 
@@ -17,8 +19,6 @@ from trt_stand_ins import ELSEWHERE, IMAGE, SPARSITY, Release
 from runtimes import cuda, trt
 from runtimes.errors import UserError
 from runtimes.files import sha256
-from runtimes.trt_adapter import Library
-from runtimes.trt_store import Machine, power_mode, this_machine, timing_cache_path
 
 OPTIONS = {"batch": "2", "threads": "1"}
 
@@ -32,7 +32,7 @@ def compiled(tmp_path_factory) -> StandIn:
 def board(compiled, monkeypatch):
     """A machine with a GPU and TensorRT 10.3.0."""
     compiled.set()
-    release = Release("10.3.0", compiled.enqueue)
+    release = Release("10.3.0", compiled.enqueue, compiled.capturing)
     monkeypatch.setattr(cuda, "libraries", lambda: [str(compiled.path)])
     monkeypatch.setitem(sys.modules, "tensorrt", release.module)
     yield release
@@ -76,14 +76,16 @@ def test_the_sidecar_says_from_what_by_what_and_where(engine, onnx) -> None:
     content = json.loads(sidecar(engine).read_text())
     assert content["library"] == {"name": "tensorrt", "version": "10.3.0"}
     assert content["onnx"] == {"file": "model.onnx", "sha256": sha256(onnx)}
-    assert content["options"] == {"batch": 2, "precision": None, "sparsity": True, "workspace_mb": 1024}
+    assert content["options"] == {"batch": 2, "precision": None, "sparsity": True, "workspace_mb": None}
     assert content["engine"] == {"file": engine.name, "bytes": engine.stat().st_size, "sha256": sha256(engine)}
     machine = content["machine"]
     assert (machine["device"], machine["compute_capability"], machine["multiprocessors"]) == ("Stand-in", "8.7", 8)
     assert (machine["driver"], machine["runtime"]) == ("12.6", "12.2")
     build = content["build"]
-    assert (build["flags"], build["strongly_typed"], build["batches"]) == (["SPARSE_WEIGHTS"], True, [1, 2, 64])
+    assert (build["flags"], build["strongly_typed"], build["batches"]) == (["SPARSE_WEIGHTS"], True, [2, 2, 2])
     assert build["seconds"] > 0
+    assert build["log_failure"] is None
+    assert build["workspace_mb"] == min(1024, build["available_mb"] // 4)
     assert build["log"] == [f"[V] [TRT] {line}" for line in SPARSITY]
 
 
@@ -110,7 +112,7 @@ def test_other_options_get_an_engine_of_their_own(board, engine, onnx, options: 
 
 
 def test_another_onnx_file_of_the_same_name_gets_an_engine_of_its_own(board, engine, onnx) -> None:
-    onnx.write_text("held=fp16 batch=4")
+    onnx.write_text("held=fp16 other=1")
     assert trt.compile(onnx, engine.parent, OPTIONS, lambda: None) != engine
 
 
@@ -151,6 +153,18 @@ def test_a_damaged_engine_is_built_again(board, engine, onnx, damage: str) -> No
     trt.load(engine, OPTIONS).close()
 
 
+def test_an_engine_fits_whatever_memory_is_left(board, onnx, tmp_path, monkeypatch) -> None:
+    made = []
+    for left in (1000, 8000, None):
+        monkeypatch.setattr(trt, "available_mb", lambda left=left: left)
+        made.append(trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None))
+    assert made[0] == made[1] == made[2]
+    assert len(board.said("build")) == 1
+    build = json.loads(sidecar(made[0]).read_text())["build"]
+    assert (build["available_mb"], build["workspace_mb"]) == (1000, 250)
+    trt.load(made[0], OPTIONS).close()
+
+
 def test_another_power_mode_or_driver_does_not_make_an_engine_wrong(board, engine, onnx) -> None:
     changed(engine, "machine", "power_mode", "25W (1)")
     changed(engine, "machine", "driver", "13.0")
@@ -171,6 +185,59 @@ def test_a_build_that_fails_leaves_its_log_and_no_engine(board, onnx, tmp_path) 
     (log,) = (tmp_path / "engines").iterdir()
     assert str(log) in caught.value.hint
     assert "[W] [TRT] Skipping tactic 0x1 due to insufficient memory" in log.read_text()
+
+
+def test_the_log_is_there_while_it_is_built(board, onnx, tmp_path, monkeypatch) -> None:
+    """A process that dies in the midst of it, for want of memory, leaves what was said."""
+    seen = []
+
+    def build(self, network, config):
+        self._logger.log(type("S", (), {"name": "VERBOSE"}), "about to die")
+        (log,) = (tmp_path / "engines").iterdir()
+        seen.append((log.suffix, log.read_text()))
+
+    monkeypatch.setattr(board.module.Builder, "build_serialized_network", build)
+    with pytest.raises(UserError, match="no engine and no reason"):
+        trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None)
+    assert seen == [(".log", "[V] [TRT] about to die\n")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_log_is_closed_when_the_build_is_over(board, onnx, tmp_path, monkeypatch, fails: bool) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(trt, "_opened", lambda path: log)
+    if fails:
+        onnx.write_text("held=fp16 fail=build")
+    with pytest.raises(UserError) if fails else contextlib.nullcontext():
+        trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None)
+    assert log.closed
+
+
+def test_a_log_that_cannot_be_written_to_its_end_stands_in_the_sidecar(board, onnx, tmp_path, monkeypatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trt, "_opened", lambda path: Full())
+    path = trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None)
+    assert "No space left" in json.loads(sidecar(path).read_text())["build"]["log_failure"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_build(board, onnx, tmp_path) -> None:
+    (tmp_path / "engines").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None)
+    assert board.said("build") == []
+
+
+def test_an_error_of_the_build_is_not_why_the_engine_cannot_be_read_back(board, onnx, tmp_path, monkeypatch) -> None:
+    def build(self, network, config):
+        self._logger.log(type("S", (), {"name": "ERROR"}), "this kernel cannot do it, another can")
+        return ELSEWHERE
+
+    monkeypatch.setattr(board.module.Builder, "build_serialized_network", build)
+    with pytest.raises(UserError, match=r"cannot load .*: expecting compute 8\.7"):
+        trt.compile(onnx, tmp_path / "engines", OPTIONS, lambda: None)
 
 
 def test_an_engine_that_cannot_be_read_back_gets_no_name(board, onnx, tmp_path, monkeypatch) -> None:
@@ -201,7 +268,7 @@ def test_a_loaded_engine_answers_and_has_a_receipt(engine) -> None:
     np.testing.assert_array_equal(loaded.run(images), np.full((3, 3), 4.0) * [1, 2, 3])
     receipt = loaded.receipt
     assert (receipt["eligible"], receipt["chosen"], receipt["verdict"]) == (2, 1, "yes")
-    assert receipt["tactics"] == [{"layer": "conv1", "tactic": "sm80_sparse_conv", "sparse": True, "ms": 0.5}]
+    assert receipt["tactics"] == [{"layer": "conv1", "tactic": "sm80_sparse_conv", "sparse": True, "ms": 7.5}]
     loaded.close()
 
 
@@ -264,6 +331,17 @@ def test_an_onnx_file_is_not_an_engine(board, onnx) -> None:
         trt.load(onnx, OPTIONS)
 
 
+def test_an_option_that_nobody_has_is_refused_by_both(engine, onnx) -> None:
+    for call in (
+        lambda options: trt.compile(onnx, engine.parent, options, lambda: None),
+        lambda o: trt.load(engine, o),
+    ):
+        with pytest.raises(UserError, match="unknown option 'sparsty'"):
+            call({**OPTIONS, "sparsty": "0"})
+        with pytest.raises(UserError, match="option cuda_graph is '2'"):
+            call({**OPTIONS, "cuda_graph": "2"})
+
+
 def test_what_is_missing_is_one_line(board, compiled, monkeypatch) -> None:
     assert trt.missing() is None
     compiled.set(devices=0)
@@ -276,51 +354,3 @@ def test_what_is_missing_is_one_line(board, compiled, monkeypatch) -> None:
 
 def test_the_version_is_the_library_s(board) -> None:
     assert trt.version() == "10.3.0"
-
-
-# The machine ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "modes", "expected"),
-    [
-        ("pmode:0002 fmode:fan_mode_quiet\n", "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n", "MAXN_SUPER (2)"),
-        ("pmode:0001", "# < POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >", "25W (1)"),
-        ("pmode:0003", "< POWER_MODEL ID=1 NAME=25W >", "mode 3"),
-        ("pmode:0003", None, "mode 3"),
-        ("not in a known form", None, None),
-        (None, None, None),
-    ],
-)
-def test_the_power_mode_is_read_where_there_is_one(tmp_path, status, modes, expected) -> None:
-    for name, text in (("var/lib/nvpmodel/status", status), ("etc/nvpmodel.conf", modes)):
-        if text is not None:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-    assert power_mode(tmp_path) == expected
-
-
-def test_the_board_has_a_name_where_the_device_tree_says_it(tmp_path) -> None:
-    (tmp_path / "proc/device-tree").mkdir(parents=True)
-    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    machine = this_machine(None, tmp_path)
-    assert machine.board.endswith(", NVIDIA Jetson Orin Nano Developer Kit")
-    assert machine.device is None
-    assert "," not in this_machine(None, tmp_path / "nowhere").board
-
-
-def test_timings_are_kept_apart_by_library_device_and_power_mode(board, tmp_path) -> None:
-    library = Library(board.module)
-    orin = Machine("Orin", "8.7", 8, "aarch64", "12.6", "12.6", "25W (1)")
-    newer = Library(Release("10.13.3.9").module)
-    pairs = [
-        (library, orin),
-        (newer, orin),
-        (library, orin._replace(power_mode="15W (0)")),
-        (library, orin._replace(device="Xavier")),
-        (library, orin._replace(multiprocessors=16)),
-    ]
-    assert len({timing_cache_path(tmp_path, *pair) for pair in pairs}) == len(pairs)
-    assert timing_cache_path(tmp_path, library, orin) == timing_cache_path(
-        tmp_path, library, orin._replace(driver="13")
-    )

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, save
 from trtexec_stand_in import WHOLE, exported
 
 from runtimes.errors import UserError
-from runtimes.trt_build import Wishes
+from runtimes.trt_wishes import Wishes
 from runtimes.trtexec_command import Job, command, shapes
 from runtimes.trtexec_report import document, summary_ms
 
@@ -97,6 +97,12 @@ def test_the_command_of_11_as_it_is_typed(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("wished", "available", "workspace"), [(None, 2000, 500), (None, 99999, 1024), (64, 2000, 64)])
+def test_the_workspace_is_that_of_the_runtime(wished, available, workspace):
+    job = Job(Path("net.onnx"), {}, Path("out"), 10.0, Wishes(workspace_mb=wished), available_mb=available)
+    assert f"--memPoolSize=workspace:{workspace}" in command((10, 3, 0), "trtexec", job)
+
+
 def network(path, shape):
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)]
@@ -107,7 +113,7 @@ def network(path, shape):
 def test_shapes_are_given_only_where_the_network_leaves_the_batch_free(tmp_path):
     free = network(tmp_path / "free.onnx", ["n", 3, 8, 8])
     assert shapes(free, 128) == {
-        "minShapes": "x:1x3x8x8",
+        "minShapes": "x:128x3x8x8",
         "optShapes": "x:128x3x8x8",
         "maxShapes": "x:128x3x8x8",
         "shapes": "x:128x3x8x8",
