@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import ModelProto, helper, numpy_helper
 from processes import call
-from toys import QUICK, files, synthetic
+from toys import QUICK, few_images, files, synthetic
 
 from export.examine import examine
 from runtimes.bundle import read_bundle, verify
@@ -168,6 +169,35 @@ def test_a_checkpoint_whose_zeros_are_two_of_four_is_found_out_and_planned(
     assert (manifest["pattern"], manifest["networks"]["sparse"]["pattern"]) == ("2:4", "2:4")
     for file in ("model.onnx", "model.fp16.onnx"):
         assert "layers that it plans to be 2:4 are" in examine(tmp_path / "run" / "3-export" / file, None)[0]
+
+
+GROUPED = """
+from torch import nn
+
+
+def build(classes):
+    body = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 16, 1), nn.ReLU()]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
+"""
+
+
+def test_a_grouped_layer_of_a_checkpoint_is_not_planned_whatever_its_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grouped_nets.py").write_text(GROUPED)
+    space: dict[str, Any] = {}
+    exec(GROUPED, space)  # noqa: S102 - our own text, just above
+    network = space["build"](4)
+    with torch.no_grad():
+        for layer in (network[1], network[3]):
+            layer.weight[:, ::2] = 0
+    torch.save(network.state_dict(), "sparse.pt")
+    np.savez("images.npz", **few_images())
+    arguments = ("export", "--model", "grouped_nets:build", "--checkpoint", "sparse.pt", "--data", "images.npz")
+    code, _, err = call(*arguments, "--target", "jetson-orin", "--out", "run", says=tmp_path / "says").wait()
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "3-export" / "manifest.json").read_text())["planned"] == ["3"]
 
 
 @pytest.fixture

@@ -184,3 +184,11 @@ QUICK = (
     *("--set", "prune.epochs=1", "--set", "prune.repair_batches=2"),
 )
 """The quickstart on the synthetic images, in seconds."""
+
+
+def few_images() -> dict[str, np.ndarray]:
+    """What a user's .npz holds: 64 noisy images of 8 x 8 pixels and four classes, 20 of them the test images too."""
+    labels = np.arange(64) % 4
+    pixels = np.random.RandomState(1).randint(0, 255, (64, 8, 8, 3)).astype(np.uint8)
+    arrays = {"train_x": pixels, "train_y": labels, "test_x": pixels[:20], "test_y": labels[:20]}
+    return {**arrays, "classes": np.array(["a", "b", "c", "d"])}

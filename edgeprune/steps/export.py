@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from edgeprune import __version__
 from edgeprune.bench import Bench
 from edgeprune.data.batches import Batches
-from edgeprune.layers import Accounting, account, left_dense
+from edgeprune.layers import Accounting, account, layers, left_dense
 from edgeprune.progress import Tick
 from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
@@ -91,9 +91,10 @@ def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
     """
     stated = fixed_sparsity(bench.recipe.prune.pattern) is not None
     pattern = bench.recipe.prune.pattern if stated else "2:4"
-    if bench.recipe.student.holds != "dense":
-        return Planned(pattern, sorted(name for name, mask in masks.items() if _fits(mask, pattern)))
-    return Planned(pattern, sorted(masks) if stated else [])
+    if bench.recipe.student.holds == "dense":
+        return Planned(pattern, sorted(masks) if stated else [])
+    whole = {layer.name for layer in layers(bench.fresh("student")) if layer.groups == 1}
+    return Planned(pattern, sorted(name for name in whole & set(masks) if _fits(masks[name], pattern)))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ def check_classifier(name: str, size: int, folder: Path) -> None:
     planned = [
         key
         for key, part in modules.items()
-        if part.weight.shape[1] % 4 == 0 and "aux" not in key.lower() and "self_attention.out_proj" not in key
+        if part.weight.shape[1] % 4 == 0
+        and getattr(part, "groups", 1) == 1
+        and "aux" not in key.lower()
+        and "self_attention.out_proj" not in key
     ]
     found = accepted(written(made, (3, size, size), folder, planned))
     hold(found)
