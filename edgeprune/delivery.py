@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from edgeprune.pipeline import perform, run, workbench
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
-from edgeprune.verbs import opened, partial_recipe, read
+from edgeprune.verbs import is_run, opened, partial_recipe, read
 from export.targets import TARGETS, Target
 from runtimes.errors import UserError
 from runtimes.files import read_json
@@ -31,7 +31,7 @@ def deliver(
     recipe: str | None, given: Mapping[str, Any], settings: list[str], out: Path | None, progress: Progress
 ) -> Delivered:
     """Export a run folder anew, or do a recipe's steps (or those for a checkpoint) up to its bundle."""
-    if recipe is not None and Path(recipe, "recipe.toml").is_file():
+    if recipe is not None and is_run(recipe):
         _refuse(recipe, given, settings, out, but=("target", "precision"))
         return _anew(opened(Path(recipe)), given.get("target"), given.get("precision"), progress)
     holds = {"holds": "sparse"} if "checkpoint" in given else {}

@@ -60,7 +60,7 @@ def _data(value: str) -> dict[str, str]:
 
 def read(recipe: str | None, given: Mapping[str, Any], settings: list[str], out: Path | None) -> tuple[Recipe, Path]:
     """The recipe and the run folder that a verb was called for: a run folder's own, a named one, or options alone."""
-    if recipe is not None and Path(recipe).is_dir() and not (recipe in shipped() and not _is_run(recipe)):
+    if recipe is not None and Path(recipe).is_dir() and not (recipe in shipped() and not is_run(recipe)):
         return opened(Path(recipe)).recipe(settings, given), out or Path(recipe)
     if recipe is None and "data" not in given and not any(setting.startswith("data.name") for setting in settings):
         raise UserError("no recipe and no data set were given", "name one of them: --data NAME_OR_FOLDER, or a recipe")
@@ -68,7 +68,8 @@ def read(recipe: str | None, given: Mapping[str, Any], settings: list[str], out:
     return chosen, out or Path("runs") / chosen.name
 
 
-def _is_run(folder: str) -> bool:
+def is_run(folder: str) -> bool:
+    """Whether a person named a run folder."""
     return RunDir(Path(folder)).recipe_path.is_file()
 
 

@@ -180,6 +180,7 @@ def _answer_all(trials: Sequence[Trial], out: Path, images: int, progress: Progr
 def _measurement(
     trial: Trial, bundle: Bundle, workload: Workload, facts: Mapping[str, Any], started_at: str
 ) -> Measurement:
+    engine = _engine(trial)
     return Measurement(
         name=trial.network.name,
         runtime=trial.runtime,
@@ -200,12 +201,12 @@ def _measurement(
         facts={**facts, "round_clock_mhz": _known(reading.clock_mhz for reading in trial.readings) or None},
         power_mw=None,
         harness_overhead_ns=trial.loaded["harness_overhead_ns"],
-        warnings=doubts(_evidence(trial, workload, facts)),
+        warnings=doubts(_evidence(trial, workload, facts, engine or {})),
         outputs={key: value for key, value in trial.outputs.items() if key != "non_finite"} or None,
         gpu_ns=trial.gpu_rounds or None,
         gpu_ms=summary_ms(trial.gpu_rounds) if trial.gpu_rounds else None,
         receipt=trial.loaded["receipt"],
-        engine=_engine(trial),
+        engine=engine,
         network_sha256=trial.network.sha256,
         bundle=bundle.id,
         argv=[os.path.basename(sys.executable), "-m", "runtimes", *sys.argv[1:]],
@@ -228,7 +229,7 @@ def _memory_mb(trial: Trial) -> Dict[str, Any]:
     return {**memory, "peak_rss": trial.peak_rss / _MIB if trial.peak_rss else memory["peak_rss"]}
 
 
-def _evidence(trial: Trial, workload: Workload, facts: Mapping[str, Any]) -> Evidence:
+def _evidence(trial: Trial, workload: Workload, facts: Mapping[str, Any], engine: Mapping[str, Any]) -> Evidence:
     marks = facts["throttling"]
     return Evidence(
         workload=workload,
@@ -238,7 +239,7 @@ def _evidence(trial: Trial, workload: Workload, facts: Mapping[str, Any]) -> Evi
         clocks_mhz=_known(reading.clock_mhz for reading in trial.readings),
         throttling=[marks["before"], marks["after"]] if marks["before"] and marks["after"] else [],
         non_finite=trial.outputs.get("non_finite", 0),
-        engine=_engine(trial) or {},
+        engine=engine,
         gpu_rounds=trial.gpu_rounds,
     )
 

@@ -26,6 +26,7 @@ from runtimes.tables import pick
 
 SCHEMA_VERSION = 1
 KIND = "edgeprune.measurement"
+PRECISIONS = ("fp32", "fp16", "int8")  # of a network's file, the most exact first
 PERCENTILE_METHOD = "linear interpolation between order statistics (Hyndman and Fan 1996, type 7)"
 
 

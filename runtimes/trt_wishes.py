@@ -3,9 +3,9 @@
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from runtimes.errors import UserError
+from runtimes.records import PRECISIONS
 from runtimes.tables import pick
 
-PRECISIONS = ("fp32", "fp16", "int8")
 LARGEST_WORKSPACE_MB = 1024  # where none is asked for
 OPTIONS = ("batch", "cuda_graph", "precision", "sparsity", "threads", "workspace_mb")
 # A call hands its options to each of its runtimes. Those of the others are passed over; a name of nobody is a slip.

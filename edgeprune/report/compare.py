@@ -10,8 +10,7 @@ from typing import Any
 from edgeprune.report import sentences
 from edgeprune.report.records import Comparison, Row
 from edgeprune.report.uncertainty import LEVEL, Ratio, ratio, verdict
-
-PRECISIONS = ("fp32", "fp16", "int8")
+from runtimes.records import PRECISIONS
 
 
 def conditions(row: Row) -> tuple[str, str, Mapping[str, Any]]:

@@ -22,8 +22,8 @@ from edgeprune.layers import Accounting, account, layers, left_dense
 from edgeprune.progress import Tick
 from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
+from edgeprune.prune.patterns.n_of_m import TWO_OF_FOUR, NOfM
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
-from edgeprune.recipe import fixed_sparsity
 from export import graph
 from export.macs import count_macs
 from export.n_of_m import hold_to
@@ -89,12 +89,12 @@ def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
 
     A checkpoint of an unstructured recipe is looked at for 2:4.
     """
-    stated = fixed_sparsity(bench.recipe.prune.pattern) is not None
-    pattern = bench.recipe.prune.pattern if stated else "2:4"
+    stated = bench.pattern()
+    pattern = stated if isinstance(stated, NOfM) else TWO_OF_FOUR
     if bench.recipe.student.holds == "dense":
-        return Planned(pattern, sorted(masks) if stated else [])
+        return Planned(pattern.name, sorted(masks) if pattern is stated else [])
     whole = {layer.name for layer in layers(bench.fresh("student")) if layer.groups == 1}
-    return Planned(pattern, sorted(name for name in whole & set(masks) if _fits(masks[name], pattern)))
+    return Planned(pattern.name, sorted(name for name in whole & set(masks) if pattern.holds(masks[name])))
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,13 @@ class _Work:
             entry = self._exact(name, self.bench.settings(role).model, model)
             yield name, entry
             done += 1
-            for precision in lower if name in COMPARED else ():
+            if not lower or name not in COMPARED:
+                continue
+            with torch.no_grad():
+                expected = plain_copy(model)(self.images).numpy()
+            for precision in lower:
                 tick(done, total, f"{name} to {precision}")
-                yield f"{name}-{precision}", self._lower(name, precision, entry, model)
+                yield f"{name}-{precision}", self._lower(name, precision, entry, expected)
                 done += 1
         tick(total, total, "verified")
 
@@ -166,8 +170,10 @@ class _Work:
             "verification": verification.to_json(),
         }
 
-    def _lower(self, name: str, precision: str, exact: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-        """The same network in a lower precision, made from the fp32 file and held against the torch module.
+    def _lower(
+        self, name: str, precision: str, exact: Mapping[str, Any], expected: NDArray[np.float32]
+    ) -> dict[str, Any]:
+        """The same network in a lower precision, made from the fp32 file; `expected` are the torch module's logits.
 
         The counts of the pruning are those of the fp32 file; zeros that the precision adds are in `verification`.
         """
@@ -175,8 +181,6 @@ class _Work:
         path = source.with_name(f"{source.stem}.{precision}.onnx")
         calibration = self.calibration if precision == "int8" else None
         planned = self.planned.layers if name in PRUNED else []
-        with torch.no_grad():
-            expected = plain_copy(model)(self.images).numpy()
         with _unverified(path) as draft:
             exported = write_precision(source, draft, precision, calibration, self.target)
             agreement = verify_precision(
@@ -221,8 +225,7 @@ class _Work:
         """The export's `manifest.json`."""
         data = self.bench.data
         shown = networks.get("sparse") or next(iter(networks.values()))
-        model = graph.read(self.folder / str(shown["file"]))
-        told = doubts(model, self.target, self.planned.layers, masked=bool(self.masks))
+        told = doubts(self.folder / str(shown["file"]), self.target, self.planned.layers, masked=bool(self.masks))
         return {
             "schema_version": 1,
             "target": self.target.name,
@@ -235,14 +238,6 @@ class _Work:
             "input": {"shape": list(data.image_shape), "preprocess": data.preprocess.to_json()},
             "networks": dict(networks),
         }
-
-
-def _fits(mask: Tensor, pattern: str) -> bool:
-    """Whether every group of M neighbouring input channels keeps N at most."""
-    n, m = map(int, pattern.split(":"))
-    if mask.ndim < 2 or mask.shape[1] % m:
-        return False
-    return int(mask.movedim(1, -1).reshape(-1, m).sum(dim=1).max()) <= n
 
 
 def calibration_images(bench: Bench) -> NDArray[np.float32]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from onnx import ModelProto
 
+from export import graph as graphs
 from export.plan import worth
 from export.readable import unread_operators
 from export.targets import Target
 
 
-def doubts(model: ModelProto, target: Target, planned: Collection[str], *, masked: bool) -> list[str]:
-    """Why TensorRT on `target` may gain nothing from `model`, or not read it; empty for other runtimes.
+def doubts(path: Path, target: Target, planned: Collection[str], *, masked: bool) -> list[str]:
+    """Why TensorRT on `target` may gain nothing from a network, or not read it; empty for other runtimes.
 
-    :param model: the sparse network in fp32.
+    :param path: the sparse network's ONNX file in fp32.
     :param planned: names of the layers that are N:M in it.
     :param masked: whether anything was pruned at all.
     """
     if target.runtime != "trt":
         return []
+    model = graphs.read(path)
     gain = _vain(model, target, planned) if masked else None
     return [told for told in (gain, _unread(model, target)) if told]
 

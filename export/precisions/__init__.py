@@ -23,10 +23,8 @@ from export.targets import Target
 from export.to_onnx import Exported, check_versions
 from runtimes import RUNTIMES, files
 from runtimes.errors import UserError
+from runtimes.records import PRECISIONS
 from runtimes.tables import pick, resolve
-
-PRECISIONS = ("fp32", "fp16", "int8")
-"""From the most exact down."""
 
 _KEY = "edgeprune.precision"
 

@@ -19,11 +19,12 @@ from torch import nn
 from export import graph as graphs
 from export.agreement import TOLERANCES
 from export.macs import count_macs
-from export.precisions import PRECISIONS, Agreement, verify_precision, write_precision
+from export.precisions import Agreement, verify_precision, write_precision
 from export.sizes import size_bytes
 from export.targets import TARGETS, Target
 from export.to_onnx import to_onnx
 from runtimes.errors import UserError
+from runtimes.records import PRECISIONS
 
 TARGET, THOR = TARGETS["jetson-orin"], TARGETS["jetson-thor"]
 IMAGES = np.random.default_rng(0).standard_normal((40, *SHAPE)).astype(np.float32)

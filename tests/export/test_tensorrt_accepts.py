@@ -19,10 +19,11 @@ from test_n_of_m import two_of_four
 from test_torchvision_export import ALWAYS, SLOW, network
 from torch import nn
 
-from export.precisions import PRECISIONS, verify_precision, write_precision
+from export.precisions import verify_precision, write_precision
 from export.targets import TARGETS
 from export.to_onnx import to_onnx
 from runtimes.errors import UserError
+from runtimes.records import PRECISIONS
 from runtimes.trt_check import Checked, check
 
 pytestmark = pytest.mark.skipif(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+from standin_cuda import StandIn
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
 from export.bundle import NetworkFile, write_bundle
@@ -56,3 +57,17 @@ def bundle(tmp_path, pristine_bundle) -> Path:
     """A bundle of the test's own."""
     shutil.copytree(pristine_bundle, tmp_path / "bundle")
     return tmp_path / "bundle"
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> StandIn:
+    """The stand-in for libcudart, compiled once."""
+    return StandIn(tmp_path_factory.mktemp("standin"))
+
+
+@pytest.fixture
+def standin(compiled):
+    """The stand-in as new; a test may leave nothing allocated in it."""
+    compiled.set()
+    yield compiled
+    assert compiled.held() == 0

@@ -15,18 +15,6 @@ from runtimes.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> StandIn:
-    return StandIn(tmp_path_factory.mktemp("standin"))
-
-
-@pytest.fixture
-def standin(compiled):
-    compiled.set()
-    yield compiled
-    assert compiled.held() == 0
-
-
-@pytest.fixture(scope="module")
 def real() -> str:
     found = [path for path in cuda.libraries() if "/" in path]
     if not found:

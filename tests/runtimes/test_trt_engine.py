@@ -22,18 +22,6 @@ from runtimes.trt_engine import TrtEngine
 PLAN = {"batch": "-1", "held": "fp32", "batches": [4, 4, 4]}
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> StandIn:
-    return StandIn(tmp_path_factory.mktemp("standin"))
-
-
-@pytest.fixture
-def standin(compiled):
-    compiled.set()
-    yield compiled
-    assert compiled.held() == 0
-
-
 def nothing_lives(release: Release) -> None:
     """Only a refusal, whose traceback refers to its frames in a circle, may wait for the collector."""
     if release.engines:

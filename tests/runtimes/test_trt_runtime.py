@@ -13,7 +13,6 @@ import sys
 
 import numpy as np
 import pytest
-from standin_cuda import StandIn
 from trt_stand_ins import ELSEWHERE, IMAGE, SPARSITY, Release
 
 from runtimes import cuda, trt
@@ -21,11 +20,6 @@ from runtimes.errors import UserError
 from runtimes.files import sha256
 
 OPTIONS = {"batch": "2", "threads": "1"}
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> StandIn:
-    return StandIn(tmp_path_factory.mktemp("standin"))
 
 
 @pytest.fixture

@@ -38,6 +38,12 @@ class NOfM:
             return f"{layer.shape[1]} input channels are not a multiple of {self.m}"
         return None
 
+    def holds(self, mask: Tensor) -> bool:
+        """Whether every group along dim 1 of `mask` (K, C, ...) keeps `n` at most; C that M does not divide never."""
+        if mask.ndim < 2 or mask.shape[1] % self.m:
+            return False
+        return int(mask.movedim(1, -1).reshape(-1, self.m).sum(dim=1).max()) <= self.n
+
     def keep(self, scores: Tensor, count: int) -> Tensor:
         """The `n` best of each group along dim 1 of `scores` (K, C, ...).
 
