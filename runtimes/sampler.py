@@ -1,28 +1,20 @@
 """What the machine says about itself, from /proc and /sys. It never fails: what cannot be read is None with a reason.
 
-A parser is a pure function of a file's text; `root` is where the file system starts, so that captured trees are read
-the same way.
+A parser is a pure function of a file's text, see `runtimes.readings`.
 """
 
 import os
 import platform
 import re
+import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-import numpy as np
+from runtimes.readings import ROOT, Reading, parse_number, read
 
-ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"
 _MOST_CLOCKS = 8  # reading one can take milliseconds on a board, and eight tell the story
-
-
-class Reading(NamedTuple):
-    """A value, or None and the reason why there is none."""
-
-    value: Any
-    reason: Optional[str] = None
 
 
 class Sample(NamedTuple):
@@ -79,25 +71,7 @@ def parse_cpu_list(text: str) -> List[int]:
     return cpus
 
 
-def parse_number(text: str) -> Optional[int]:
-    """A file that holds one whole number, decimal or 0x hexadecimal."""
-    found = re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)", text.strip())
-    return int(text, 0 if "x" in text else 10) if found else None
-
-
 # Reading ---------------------------------------------------------------------------------------------------------
-
-
-def read(path: str, parse: Callable[[str], Any] = str.strip, root: Path = ROOT) -> Reading:
-    """What `parse` makes of the file at `path` under `root`."""
-    try:
-        text = (root / path).read_bytes().decode("utf-8", "replace").replace("\0", " ")
-        value = parse(text)
-    except OSError as error:
-        return Reading(None, "/{}: {}".format(path, os.strerror(error.errno or 0)))
-    except ValueError:
-        value = None
-    return Reading(value) if value not in (None, "") else Reading(None, "/{}: not in a known form".format(path))
 
 
 def sample(root: Path = ROOT) -> Sample:
@@ -195,7 +169,7 @@ def _constant(root: Path) -> Dict[str, Reading]:
         "kernel": Reading(platform.release()),
         "machine": Reading(platform.machine()),
         "python": Reading(platform.python_version()),
-        "numpy": Reading(np.__version__),
+        "numpy": _numpy_version(),
         "board": read("proc/device-tree/model", root=root),
         "cpu_model": cpu_model(root),
         "cores": Reading(os.cpu_count()),
@@ -203,6 +177,14 @@ def _constant(root: Path) -> Dict[str, Reading]:
         "governor": read(_CPUS + "/cpu0/cpufreq/scaling_governor", root=root),
         "memory_total_bytes": Reading(total) if total else Reading(None, "/proc/meminfo: no MemTotal"),
     }
+
+
+def _numpy_version() -> Reading:
+    try:
+        import numpy as np
+    except ImportError:
+        return Reading(None, "numpy is not installed for {}".format(sys.executable))
+    return Reading(np.__version__)
 
 
 def _os_name(root: Path) -> str:

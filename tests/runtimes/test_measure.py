@@ -15,7 +15,8 @@ from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
 from runtimes.measure import measure, read_round, rotated
 from runtimes.records import Measurement
-from runtimes.sampler import Reading, Sample
+from runtimes.readings import Reading
+from runtimes.sampler import Sample
 from runtimes.timing import time_calls
 from runtimes.worker import Session
 

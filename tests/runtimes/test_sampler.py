@@ -3,6 +3,7 @@ import os
 import pytest
 
 from runtimes import sampler
+from runtimes.readings import parse_number
 
 PI_CPUINFO = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -58,7 +59,7 @@ def test_cpu_list(text, cpus):
     ("text", "number"), [("45250\n", 45250), ("-5000", -5000), ("0x50005\n", 0x50005), ("n/a", None)]
 )
 def test_number(text, number):
-    assert sampler.parse_number(text) == number
+    assert parse_number(text) == number
 
 
 def test_load_average():
