@@ -15,6 +15,7 @@ from runtimes import sampler
 from runtimes.cuda import Gpu
 from runtimes.errors import UserError
 from runtimes.files import read_json, sha256
+from runtimes.readings import ROOT, read
 from runtimes.trt_adapter import Library
 from runtimes.trt_wishes import Wishes
 
@@ -48,9 +49,9 @@ class Machine(NamedTuple):
         return dict(self._asdict())
 
 
-def this_machine(gpu: Optional[Gpu], root: Path = sampler.ROOT) -> Machine:
+def this_machine(gpu: Optional[Gpu], root: Path = ROOT) -> Machine:
     """The machine whose files start at `root`, with `gpu`."""
-    model = sampler.read("proc/device-tree/model", root=root).value
+    model = read("proc/device-tree/model", root=root).value
     board = ", ".join(filter(None, (platform.machine(), model.strip() if model else None)))
     return Machine(
         device=gpu.name if gpu else None,
@@ -63,14 +64,14 @@ def this_machine(gpu: Optional[Gpu], root: Path = sampler.ROOT) -> Machine:
     )
 
 
-def power_mode(root: Path = sampler.ROOT) -> Optional[str]:
+def power_mode(root: Path = ROOT) -> Optional[str]:
     """The mode of a Jetson: "25W (1)", or "mode 1" where the name is not known; None elsewhere."""
-    status = sampler.read("var/lib/nvpmodel/status", root=root).value
+    status = read("var/lib/nvpmodel/status", root=root).value
     found = re.search(r"pmode:(\d+)", status or "")
     if not found:
         return None
     number = int(found.group(1))
-    names = _MODES.findall(sampler.read("etc/nvpmodel.conf", root=root).value or "")
+    names = _MODES.findall(read("etc/nvpmodel.conf", root=root).value or "")
     name = next((name for listed, name in names if int(listed) == number), None)
     return "{} ({})".format(name, number) if name else "mode {}".format(number)
 
@@ -156,9 +157,9 @@ def file_difference(engine: Path, sidecar: Mapping[str, Any]) -> Optional[str]:
     return None
 
 
-def available_mb(root: Path = sampler.ROOT) -> Optional[int]:
+def available_mb(root: Path = ROOT) -> Optional[int]:
     """MiB of memory that programs can still have: with little, TensorRT leaves kernels out without a word."""
-    found = sampler.read("proc/meminfo", sampler.parse_sizes, root).value
+    found = read("proc/meminfo", sampler.parse_sizes, root).value
     return found["MemAvailable"] >> 20 if found and "MemAvailable" in found else None
 
 

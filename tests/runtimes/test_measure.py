@@ -14,8 +14,8 @@ from runtimes.bundle import read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
 from runtimes.measure import measure, read_round, rotated
-from runtimes.records import Measurement
 from runtimes.readings import Reading
+from runtimes.records import Measurement
 from runtimes.sampler import Sample
 from runtimes.timing import time_calls
 from runtimes.worker import Session
