@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 Tick = Callable[[int, int, str], None]  # (done, of, a short note)
 LINE_EVERY_S = 60.0  # in a log
@@ -22,7 +23,7 @@ class Step:
 
 
 class Progress(Protocol):
-    """Shows the steps of a run."""
+    """Shows the steps of a run, or of several devices that are at work at once, each in a thread of its own."""
 
     def step(self, name: str, number: int, total: int) -> AbstractContextManager[Step]:
         """A context in which step `number` of `total` is at work."""
@@ -81,31 +82,59 @@ class _Pulse:
 
 
 class Bars:
-    """A bar a step, with what it is at and the time that remains."""
+    """A bar a step, with what it is at and the time that remains; steps at work at once stand below each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shown: Any = None  # the display, while a step is at work
+        self._at_work = 0
 
     @contextmanager
     def step(self, name: str, number: int, total: int) -> Iterator[Step]:
-        """See `Progress`."""
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[note]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
+        """See `Progress`. Several threads may each be in a step of their own."""
+        bars = self._begin()
+        try:
             task = bars.add_task(f"[{number}/{total}] {name}", total=None, note="")
 
             def tick(done: int, of: int, note: str) -> None:
                 bars.update(task, completed=done, total=of, note=note)
 
             yield Step(tick, lambda: bars.update(task, completed=1, total=1, note="already done"))
-            bars.update(task, completed=bars.tasks[0].total or 1, total=bars.tasks[0].total or 1)
+            whole = next(entry.total for entry in bars.tasks if entry.id == task) or 1
+            bars.update(task, completed=whole, total=whole)
+        finally:
+            self._end()
+
+    def _begin(self) -> Any:
+        with self._lock:
+            if not self._at_work:
+                self._shown = _display()
+                self._shown.start()
+            self._at_work += 1
+            return self._shown
+
+    def _end(self) -> None:
+        with self._lock:
+            self._at_work -= 1
+            if not self._at_work:
+                self._shown.stop()
+
+
+def _display() -> Any:
+    """The bars on standard error; rich allows one such display at a time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
 
 
 def duration(seconds: float) -> str:

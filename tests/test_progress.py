@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from edgeprune.progress import Lines, duration
+from edgeprune.progress import Bars, Lines, duration
+from runtimes.errors import UserError
 
 
 class Clock:
@@ -86,3 +89,39 @@ def test_no_pace_no_estimate(clock: Clock, capsys: pytest.CaptureFixture[str]) -
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_steps_of_several_threads_each_have_their_lines(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Lines(clock)
+    with bars.step("measure on a", 1, 2) as one, bars.step("measure on b", 2, 2) as two:
+        two.tick(1, 4, "load")
+        one.tick(1, 4, "load")
+    lines = said(capsys)
+    assert lines[:2] == ["[2/2] measure on b: at work", "[1/2] measure on a: at work"]
+
+
+def test_bars_at_work_at_once_share_one_display_that_ends_with_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal library allows one live display: the second bar joins the first one's."""
+    bars = Bars()
+
+    def at_work(name: str, number: int) -> None:
+        with bars.step(name, number, 2) as step:
+            both.wait(20)
+            step.tick(3, 4, "round 2")
+            step.tick(4, 4, "round 3")
+
+    both = threading.Barrier(2)
+    threads = [threading.Thread(target=at_work, args=(name, n)) for n, name in enumerate(("on a", "on b"), start=1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    shown = capsys.readouterr().err
+    assert "[1/2] on a" in shown
+    assert "[2/2] on b" in shown
+    assert shown.count("100 %") == 2
+    with bars.step("again", 1, 1) as step:
+        with pytest.raises(UserError), bars.step("fails", 2, 2):
+            raise UserError("gone", "come back")
+        step.tick(1, 2, "half")
+    assert "again" in capsys.readouterr().err, "a new display, and a failed step does not end it"
