@@ -13,22 +13,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Dict, List, Optional
 
-from runtimes import RUNTIMES
 from runtimes.errors import UserError
 from runtimes.lifetime import end_with_named_parent
-from runtimes.tables import resolve
 
-_OVERRIDES = ("protocol", "batch", "threads", "rounds")
+_COUNTS = ("batch", "threads", "passes", "builds", "rounds")
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run one command; the exit code."""
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
+    for number in _ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup, and of the shell's jobs in the background
+            signal.signal(number, _leave)
     end_with_named_parent()
     arguments = _parser().parse_args(argv)
     try:
-        _check_numpy()
+        if arguments.command != "probe":  # which says what is missing
+            _check_numpy()
         print(json.dumps(_COMMANDS[arguments.command](arguments)))
     except UserError as error:
         print(error, file=sys.stderr)
@@ -40,8 +41,13 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _leave(number: int, frame: Optional[FrameType]) -> None:
-    """A signal that ends the process unwinds it first, so that the workers end too."""
-    raise SystemExit(128 + number)
+    """A signal that ends the process unwinds it first: the workers end and the board is put back as it was.
+
+    That takes a moment in which a second signal changes nothing.
+    """
+    for other in _ENDINGS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,9 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         "--runtime", action="append", default=[], metavar="NAME", help="may be repeated; default: the bundle's"
     )
     measure.add_argument("--network", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
-    measure.add_argument("--protocol", metavar="NAME", help="quick or standard; default: the bundle's workload")
-    for name in ("batch", "threads", "rounds"):
+    measure.add_argument(
+        "--protocol", metavar="NAME", help="quick, standard or mlperf-like; default: the bundle's workload"
+    )
+    for name in _COUNTS:
         measure.add_argument("--" + name, type=int, metavar="N", help="default: the bundle's workload")
+    measure.add_argument("--cpus", metavar="LIST", help="processors the engines may use, for example 0-3,6")
+    measure.add_argument("--power-mode", metavar="NAME", help="switch a Jetson to it, and back afterwards")
+    measure.add_argument("--lock-clocks", action="store_true", help="fix the clocks, and let them go afterwards")
     measure.add_argument("--timeout", type=float, metavar="S", help="seconds of silence after which an engine hangs")
     measure.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="handed to the runtime")
     measure.add_argument("--no-accuracy", action="store_true", help="time only: do not write what the networks answer")
@@ -71,13 +82,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(arguments: argparse.Namespace) -> Dict[str, Any]:
+    from runtimes.board.settings import Settings
     from runtimes.bundle import read_bundle
     from runtimes.measure import measure
 
     bundle = read_bundle(arguments.bundle)
     workload = bundle.workload.changed(**_overrides(arguments, bundle.workload.options))
     out = arguments.out or bundle.root / "results"
-    measured = measure(bundle, out, arguments.runtime, arguments.network, workload, _say)
+    settings = Settings(arguments.power_mode, arguments.lock_clocks)
+    measured = measure(bundle, out, arguments.runtime, arguments.network, workload, _say, settings)
     outputs = [measurement.outputs["file"] for measurement in measured.values() if measurement.outputs]
     return {"measurements": list(measured), "outputs": outputs, "out": str(out), "bundle": bundle.id}
 
@@ -93,7 +106,8 @@ def _trtexec(arguments: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
-    given = {name: getattr(arguments, name) for name in _OVERRIDES}
+    given = {name: getattr(arguments, name) for name in ("protocol", *_COUNTS)}
+    given["cpus"] = _cpus(arguments.cpus)
     given["timeout_s"] = arguments.timeout
     changed = {name: value for name, value in given.items() if value is not None}
     if arguments.no_accuracy:
@@ -101,6 +115,18 @@ def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
     if arguments.option:
         changed["options"] = {**options, **dict(map(_option, arguments.option))}
     return changed
+
+
+def _cpus(text: Optional[str]) -> Optional[List[int]]:
+    from runtimes.sampler import parse_cpu_list
+
+    try:
+        found = None if text is None else parse_cpu_list(text)
+    except ValueError:
+        found = []
+    if found == []:
+        raise UserError("--cpus {} is no list of processors".format(text), "for example: --cpus 0-3,6")
+    return found
 
 
 def _option(text: str) -> List[str]:
@@ -111,14 +137,9 @@ def _option(text: str) -> List[str]:
 
 
 def _probe(arguments: argparse.Namespace) -> Dict[str, Any]:
-    from runtimes import sampler
+    from runtimes.probe import probe
 
-    runtimes = {}
-    for name, address in RUNTIMES.items():
-        module = resolve(address)
-        lacks = module.missing()
-        runtimes[name] = {"version": None if lacks else module.version(), "missing": lacks}
-    return {"facts": sampler.facts(), "runtimes": runtimes}
+    return probe()
 
 
 def _check_numpy() -> None:

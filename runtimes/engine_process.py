@@ -30,14 +30,15 @@ class EngineProcess:
     Leaving the `with` block ends the process, whatever state it is in.
     """
 
-    def __init__(self, network: str, runtime: str, job: Mapping[str, Any]) -> None:
+    def __init__(self, network: str, runtime: str, job: Mapping[str, Any], twin: bool = False) -> None:
         """Start the process and hand it its job, without waiting: several can import their library at once.
 
         Args:
             network, runtime: names, for error messages.
             job: as described in `runtimes.worker`.
+            twin: whether another process has the same engine; only the name differs.
         """
-        self.name = "{}-{}".format(runtime, network)
+        self.name = "{}-{}{}".format(runtime, network, " (twin)" if twin else "")
         self._network, self._runtime = network, runtime
         self._timeout_s = float(job["workload"]["timeout_s"])
         self._unread = b""
@@ -60,20 +61,27 @@ class EngineProcess:
         """The worker's process id."""
         return self._process.pid
 
-    def ask(self, do: str, on_progress: Optional[Callable[[int], None]] = None, **arguments: Any) -> Dict[str, Any]:
+    def ask(
+        self, do: str, on_progress: Optional[Callable[[int], None]] = None, silent_s: float = 0.0, **arguments: Any
+    ) -> Dict[str, Any]:
         """Give a command and wait for its answer.
+
+        Args:
+            silent_s: how long the command may take without a word even where all is well.
 
         Raises:
             UserError: the worker's own.
-            LostError: it died, or said nothing for the workload's `timeout_s`.
+            LostError: it died, or said nothing for the workload's `timeout_s` beyond that.
         """
         self._send({"do": do, **arguments})
-        return self.answer(do, on_progress)
+        return self.answer(do, on_progress, silent_s)
 
-    def answer(self, doing: str, on_progress: Optional[Callable[[int], None]] = None) -> Dict[str, Any]:
+    def answer(
+        self, doing: str, on_progress: Optional[Callable[[int], None]] = None, silent_s: float = 0.0
+    ) -> Dict[str, Any]:
         """Wait for the answer to what was asked; `doing` names it if there is none."""
         while True:
-            reply = self._read_line(doing)
+            reply = self._read_line(doing, self._timeout_s + silent_s)
             if "at" in reply:
                 if on_progress is not None:
                     on_progress(reply["at"])
@@ -108,14 +116,14 @@ class EngineProcess:
             with contextlib.suppress(BrokenPipeError):  # it died: `answer` says so, with its last words
                 stdin.write(json.dumps(content).encode("utf-8") + b"\n")
 
-    def _read_line(self, doing: str) -> Dict[str, Any]:
+    def _read_line(self, doing: str, patience_s: float) -> Dict[str, Any]:
         stdout = self._process.stdout
         if stdout is None:
             raise RuntimeError("the worker was started without a pipe")
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + patience_s
         while b"\n" not in self._unread:
             if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise self._lost(doing, "said nothing for {:g} s".format(self._timeout_s))
+                raise self._lost(doing, "said nothing for {:g} s".format(patience_s))
             received = os.read(stdout.fileno(), 1 << 16)
             if not received:
                 raise self._lost(doing, self._how_it_ended())

@@ -15,7 +15,7 @@ ENGINES = "engines"  # folder in the bundle for what a runtime compiles
 
 
 class Job(NamedTuple):
-    """One network on one runtime."""
+    """One network on one runtime, with one engine of it."""
 
     network: Network
     runtime: str
@@ -30,6 +30,7 @@ def new_job(bundle: Bundle, runtime: str, network: Network, workload: Workload) 
         "file": str(bundle.root / network.file),
         "precision": network.precision,
         "engines": str(bundle.root / ENGINES),
+        "build": 0,
         "images": [str(path) for path in bundle.image_files],
         "preprocess": dict(bundle.preprocess),
         "workload": workload.to_json(),
@@ -42,12 +43,17 @@ def compiles(job: Job) -> bool:
     return hasattr(resolve(RUNTIMES[job.runtime]), "compile")
 
 
-def compiled(jobs: Sequence[Job], step: Callable[[str], None]) -> List[Job]:
-    """The same jobs, each with the file that its worker has to load.
+def builds(job: Job, workload: Workload) -> int:
+    """How many engines are built of it: none where the runtime does not compile, and no more than there are passes."""
+    return min(workload.builds, workload.passes) if compiles(job) else 0
+
+
+def compiled(jobs: Sequence[Job], workload: Workload, step: Callable[[str], None]) -> List[List[Job]]:
+    """The same jobs, each as often as it has builds, with the file that its worker has to load.
 
     A builder times its candidates and needs the memory, so it is alone: one process after the other, which ends before
     the next starts. What a builder leaves behind in its process is no part of the engine, so no engine is measured
-    there.
+    there. All networks are built once before any is built again.
 
     Args:
         step: called with a few words after each engine.
@@ -60,7 +66,13 @@ def compiled(jobs: Sequence[Job], step: Callable[[str], None]) -> List[Job]:
         for job in others.values():
             with EngineProcess(job.network.name, job.runtime, job.content) as process:
                 process.answer("start")
-    return [_with_engine(job, step) if compiles(job) else job for job in jobs]
+    found: List[List[Job]] = [[] if compiles(job) else [job] for job in jobs]
+    for number in range(workload.builds):
+        for job, variants in zip(jobs, found):
+            if number < builds(job, workload):
+                numbered = job._replace(content={**job.content, "build": number})
+                variants.append(_with_engine(numbered, step))
+    return found
 
 
 def _with_engine(job: Job, step: Callable[[str], None]) -> Job:
@@ -71,7 +83,7 @@ def _with_engine(job: Job, step: Callable[[str], None]) -> Job:
             made = process.ask("compile")
         except LostError as error:
             raise UserError(error.message, error.hint + _log_since(begin, Path(job.content["engines"]))) from error
-        step("{} compile".format(process.name))
+        step("{} compile {}".format(process.name, job.content["build"] + 1))
     return job._replace(content={**job.content, "file": made["file"]}, engine=made["engine"])
 
 

@@ -54,5 +54,6 @@ class Compiler(Protocol):
         """The engine of the network at `path`, a file in `folder`, which is what `load` then gets.
 
         The one that is there is taken if it was made from this file, by this version, on this machine, with these
-        options. `beat` is called now and then, so that a long build is seen to be alive.
+        options. `options["build"]` is a number, and `load` gets the same: engines of different numbers are built apart,
+        none from the timings of another. `beat` is called now and then, so that a long build is seen to be alive.
         """

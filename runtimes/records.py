@@ -5,28 +5,18 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from runtimes.checks import (
-    Check,
-    at_least,
-    is_flag,
-    is_number,
-    is_table,
-    is_text,
-    list_of,
-    or_none,
-    table_of,
-    table_with,
-    whole,
-)
+from runtimes.checks import Check, at_least, is_flag, is_text, table_of, whole
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_text
+from runtimes.record_fields import KINDS
 from runtimes.tables import pick
 
 SCHEMA_VERSION = 1
 KIND = "edgeprune.measurement"
 PRECISIONS = ("fp32", "fp16", "int8")  # of a network's file, the most exact first
+HEADLINES = ("median", "p90")  # keys of `Measurement.latency_ms`
 PERCENTILE_METHOD = "linear interpolation between order statistics (Hyndman and Fan 1996, type 7)"
 
 
@@ -34,33 +24,48 @@ PERCENTILE_METHOD = "linear interpolation between order statistics (Hyndman and 
 class Workload:
     """How a network is measured. Two measurements compare only where their workloads are equal.
 
-    A round is timed for `round_s` seconds, and longer (up to five times that) where it has fewer than
-    `min_samples / rounds` samples by then. Latency is taken at `batch` images; the accuracy pass, which is not timed,
-    uses `accuracy_batch`.
+    Each pass starts fresh processes and times `rounds` rounds of every engine. A round is timed for `round_s` seconds,
+    and longer (up to five times that) where it has less than its share of `min_samples` by then. Latency is taken at
+    `batch` images; the accuracy pass, which is not timed, uses `accuracy_batch`.
     """
 
     protocol: str = "quick"  # the name its durations and counts come from
     batch: int = 1  # images in one timed inference
     threads: int = 1  # of the runtime
     warmup_s: float = 0.2  # untimed, before the first round
-    rounds: int = 10  # turns of each engine
+    passes: int = 2  # fresh processes of every engine, one pass after the other
+    builds: int = 1  # engines built of each network by runtimes that compile; pass p uses build p % builds
+    rounds: int = 6  # turns of each engine in each pass
     round_s: float = 0.15  # length of a turn
-    min_samples: int = 100  # all rounds together
-    max_samples: int = 20000  # all rounds together; an empty engine would fill the memory otherwise
+    min_samples: int = 100  # all rounds of all passes together
+    max_samples: int = 20000  # likewise; an empty engine would fill the memory otherwise
+    headline: str = "median"  # the percentile that is quoted: median or p90
+    idle_s: float = 1.0  # all engines loaded and none at work, in each pass; only where power can be read
+    sample_s: float = 0.1  # between two samples of the watch; 0: none is kept
+    cpus: Tuple[int, ...] = ()  # processors the engines may use; (): all
     accuracy: bool = True  # whether the test images are answered
     accuracy_batch: int = 64  # images at once, untimed
     timeout_s: float = 300.0  # an engine that says nothing for so long hangs
     options: Mapping[str, str] = field(default_factory=dict)  # handed to the runtime's `load` as they are
 
     def __post_init__(self) -> None:
-        for name in ("batch", "threads", "rounds", "min_samples", "accuracy_batch"):
+        for name in ("batch", "threads", "passes", "builds", "rounds", "min_samples", "accuracy_batch"):
             self._check(name, whole(1), "a whole number of at least 1")
-        for name in ("warmup_s", "round_s"):
+        for name in ("warmup_s", "round_s", "idle_s"):
             self._check(name, at_least(0), "seconds, at least 0")
-        self._check("max_samples", whole(self.rounds), "a whole number, at least one for each round")
+        self._check("max_samples", whole(self.passes * self.rounds), "a whole number, at least one for each round")
+        self._check("headline", lambda value: value in HEADLINES, "one of " + ", ".join(HEADLINES))
+        self._check("sample_s", _is_interval, "seconds, at least 0.01, or 0 for no watch")
+        self._check("cpus", _are_cpus, "numbers of processors, each at least 0")
+        object.__setattr__(self, "cpus", tuple(sorted(set(self.cpus))))  # JSON has lists
         self._check("timeout_s", at_least(1), "seconds, at least 1")
         self._check("accuracy", is_flag, "true or false")
         self._check("options", table_of(is_text), "names with strings as values")
+
+    @property
+    def longest_round_s(self) -> float:
+        """When a round ends although it has less than its share of samples, in seconds."""
+        return 5 * self.round_s
 
     def _check(self, name: str, check: Check, wanted: str) -> None:
         value = getattr(self, name)
@@ -70,7 +75,8 @@ class Workload:
     def changed(self, **overrides: Any) -> "Workload":
         """This workload with some fields replaced.
 
-        A `protocol` brings its own durations and counts; the batch, threads, accuracy and options of this one stay.
+        A `protocol` brings its own durations and counts; the batch, threads, cpus, accuracy and options of this one
+        stay.
         An unknown field, or a value out of range, is a `UserError`.
         """
         fields = {name: getattr(self, name) for name in _field_names(Workload)}
@@ -95,14 +101,43 @@ class Workload:
         return cls().changed(**overrides)
 
 
-# quick: four networks of 1 ms each in about 10 s. standard: for numbers that are published.
+def _is_interval(value: object) -> bool:
+    return value == 0 or at_least(0.01)(value)
+
+
+def _are_cpus(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(whole(0), value))
+
+
+# quick: four networks of 1 ms each in about 15 s. standard: for numbers that are published. mlperf-like: one stream and
+# the 90th percentile of 600 s, as MLPerf's SingleStream has it (loadgen/mlperf.conf); no submission.
 PROTOCOLS: Dict[str, Workload] = {
     "quick": Workload(protocol="quick"),
     "standard": Workload(
-        protocol="standard", warmup_s=1.0, rounds=20, round_s=0.5, min_samples=1000, max_samples=100000
+        protocol="standard",
+        warmup_s=1.0,
+        passes=3,
+        builds=3,
+        rounds=10,
+        round_s=0.5,
+        min_samples=1000,
+        max_samples=100000,
+        idle_s=5.0,
+    ),
+    "mlperf-like": Workload(
+        protocol="mlperf-like",
+        warmup_s=5.0,
+        passes=1,
+        rounds=10,
+        round_s=60.0,
+        min_samples=1024,
+        max_samples=1000000,
+        headline="p90",
+        idle_s=10.0,
     ),
 }
-_OF_THE_PROTOCOL = ("protocol", "warmup_s", "rounds", "round_s", "min_samples", "max_samples")
+_COUNTS = ("passes", "builds", "rounds", "min_samples", "max_samples")
+_OF_THE_PROTOCOL = ("protocol", "warmup_s", *_COUNTS, "round_s", "headline", "idle_s", "sample_s")
 
 
 @dataclass(frozen=True)
@@ -132,14 +167,14 @@ class Measurement:
     protocol: str  # quick, standard, ...
     workload: Mapping[str, Any]  # all of how it was measured, see `Workload`
     n: int  # latency samples
-    latency_ns: List[List[int]]  # one list for each round, in order
+    latency_ns: List[List[int]]  # one list for each round of each pass, in order
     latency_ms: Mapping[str, float]  # median, p90, p99, mean, min, max
     throughput_ips: float  # images per second of engine time: batch * n / sum of latencies
-    load_ms: float  # from the file to an engine, without the import of the runtime
-    first_inference_ms: float  # the call after the load
+    load_ms: float  # from the file to an engine, without the import of the runtime; median over the passes
+    first_inference_ms: float  # the call after the load; median over the passes
     memory_mb: Mapping[str, Any]  # MiB: peak_rss, resident, baseline, available_delta, engine, context, reasons
     facts: Mapping[str, Any]  # the machine, changing facts before and after
-    power_mw: Optional[float]  # None: no power rail is read yet
+    power_mw: Optional[float]  # mean over its own rounds, as in `power`
     harness_overhead_ns: float  # median of an empty engine in the same loop of the same process
     warnings: List[Doubt]  # its doubts about itself: code and message
     outputs: Optional[Mapping[str, Any]]  # file, n, classes, sha256; None where the runtime answers nothing
@@ -153,6 +188,11 @@ class Measurement:
     gpu_ms: Optional[Mapping[str, float]] = None  # median, p90, p99, mean, min, max of those
     receipt: Optional[Mapping[str, Any]] = None  # which layers run sparse, see `runtimes.trt_receipt`
     engine: Optional[Mapping[str, Any]] = None  # what the compiled engine was made from, with what, and where
+    passes: List[Mapping[str, Any]] = field(default_factory=list)  # rounds, load_ms, ..., of each pass in order
+    twin_ns: Optional[List[List[int]]] = None  # a second process of the same engine in the same turns: the noise floor
+    power: Optional[Mapping[str, Any]] = None  # source, scope, rails, mean_mw, idle_mw, energy_mj, ...
+    watch: Optional[Mapping[str, Any]] = None  # source, interval_s, rate_hz, overhead_cores, columns
+    settings: Optional[Mapping[str, Any]] = None  # what was switched for this measurement and restored after it
     reasons: Mapping[str, str] = field(default_factory=dict)  # why a field above is None
 
     def to_json(self) -> Dict[str, Any]:
@@ -171,7 +211,7 @@ class Measurement:
         if missing:
             raise _damaged(origin, "{} is missing".format(missing[0]))
         for name, value in values.items():
-            if name in _KINDS and not _KINDS[name](value):
+            if name in KINDS and not KINDS[name](value):
                 raise _damaged(origin, "{} is {}".format(name, _short(value)))
         if values["n"] != sum(len(samples) for samples in values["latency_ns"]):
             raise _damaged(origin, "n is {}, which is not the number of its latencies".format(values["n"]))
@@ -181,12 +221,15 @@ class Measurement:
     def write(self, path: Path) -> None:
         """Write the document to `path`, atomically, each round of latencies on one line."""
         text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_text(path, re.sub(r"\[[\s\d.,]+\]", _on_one_line, text) + "\n")
+        write_text(path, _NUMBERS.sub(_on_one_line, text) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Measurement":
         """The measurement in the file at `path`; a missing, damaged or foreign file is a `UserError`."""
         return cls.from_json(read_json(path), str(path))
+
+
+_NUMBERS = re.compile(r"\[(?:[\s\d.,eE+-]|null)+\]")
 
 
 def _on_one_line(numbers: "re.Match[str]") -> str:
@@ -224,24 +267,6 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-_KINDS: Dict[str, Check] = {
-    **dict.fromkeys(("name", "runtime", "runtime_version", "precision", "protocol"), is_text),
-    **dict.fromkeys(("network_sha256", "bundle", "started_at"), is_text),
-    **dict.fromkeys(("batch", "threads", "n"), whole(1)),
-    **dict.fromkeys(("throughput_ips", "load_ms", "first_inference_ms", "harness_overhead_ns"), at_least(0)),
-    **dict.fromkeys(("workload", "memory_mb", "facts"), is_table),
-    **dict.fromkeys(("power_mw", "top1"), or_none(is_number)),
-    "device": or_none(is_text),
-    "images": or_none(whole(0)),
-    "outputs": or_none(table_with({"file": is_text, "n": whole(1), "classes": whole(1), "sha256": is_text})),
-    "latency_ns": list_of(list_of(whole(0))),
-    "gpu_ns": or_none(list_of(list_of(whole(0)))),
-    **dict.fromkeys(("gpu_ms", "receipt", "engine"), or_none(is_table)),
-    "latency_ms": table_with(dict.fromkeys(("median", "p90", "p99", "mean", "min", "max"), is_number)),
-    "warnings": list_of(table_with({"code": is_text, "message": is_text})),
-    "argv": list_of(is_text),
-    "reasons": table_of(is_text),
-}
 _REQUIRED = [
     entry.name
     for entry in dataclasses.fields(Measurement)

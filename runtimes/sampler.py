@@ -11,6 +11,10 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from runtimes.board.commands import Run, run_command
+from runtimes.board.facts import board_facts, board_state
+from runtimes.board.raspberry_pi import throttled_bits
+from runtimes.board.thermal import over_current_events, zones
 from runtimes.readings import ROOT, Reading, parse_number, read
 
 _CPUS = "sys/devices/system/cpu"
@@ -98,19 +102,15 @@ def _printed_clocks(text: str) -> Optional[List[float]]:
 
 def temperatures_mc(root: Path = ROOT) -> Reading:
     """The thermal zones that can be read: name -> thousandths of a degree Celsius."""
-    zones: Dict[str, int] = {}
-    for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        place = str(folder.relative_to(root))
-        name, value = read(place + "/type", root=root).value, read(place + "/temp", parse_number, root).value
-        if value is not None:  # a zone whose sensor is switched off answers with an error
-            zones[name if name and name not in zones else folder.name] = value
-    return Reading(zones) if zones else Reading(None, "/sys/class/thermal: no zone that can be read")
+    found = zones(root).temperatures_mc
+    return Reading(found) if found else Reading(None, "/sys/class/thermal: no zone that can be read")
 
 
-def throttling(root: Path = ROOT) -> Reading:
+def throttling(root: Path = ROOT, run: Run = run_command) -> Reading:
     """Marks that grow or change when the machine slows itself down: name -> number.
 
-    `core_throttle_count` adds up over the cores (x86); `get_throttled` is the Raspberry Pi firmware's bit field.
+    `core_throttle_count` adds up over the cores (x86); `get_throttled` is the Raspberry Pi firmware's bit field;
+    `over_current_events` adds up over the kinds of a Jetson.
     """
     marks: Dict[str, int] = {}
     counts = [
@@ -119,14 +119,10 @@ def throttling(root: Path = ROOT) -> Reading:
     ]
     if any(count is not None for count in counts):
         marks["core_throttle_count"] = sum(count or 0 for count in counts)
-    firmware = read("sys/devices/platform/soc/soc:firmware/get_throttled", _hexadecimal, root)
-    if firmware.value is not None:
-        marks["get_throttled"] = firmware.value
-    return Reading(marks) if marks else Reading(None, "no thermal_throttle count and no get_throttled in /sys")
-
-
-def _hexadecimal(text: str) -> int:
-    return int(text, 16)
+    others = {"get_throttled": throttled_bits(root, run), "over_current_events": over_current_events(root)}
+    marks.update({name: reading.value for name, reading in others.items() if reading.value is not None})
+    missing = "no thermal_throttle count, no get_throttled and no over-current count"
+    return Reading(marks) if marks else Reading(None, missing)
 
 
 def affinity() -> Reading:
@@ -193,23 +189,24 @@ def _os_name(root: Path) -> str:
     return named.group(1) if named else platform.system()
 
 
-def changing(root: Path = ROOT) -> Dict[str, Reading]:
-    """The facts that are read before and after a measurement."""
+def changing(root: Path = ROOT, run: Run = run_command) -> Dict[str, Reading]:
+    """The facts that are read before and after a measurement; this watches the machine for a quarter of a second."""
     return {
+        **board_state(root, run),
         "clocks_mhz": clocks_mhz(root),
         "load_average": read("proc/loadavg", parse_load_average, root),
         "temperature_mc": temperatures_mc(root),
-        "throttling": throttling(root),
+        "throttling": throttling(root, run),
     }
 
 
-def facts(before: Optional[Mapping[str, Reading]] = None, root: Path = ROOT) -> Dict[str, Any]:
+def facts(before: Optional[Mapping[str, Reading]] = None, root: Path = ROOT, run: Run = run_command) -> Dict[str, Any]:
     """Everything about this machine; where `before` is given, the changing facts are `{"before": ..., "after": ...}`.
 
-    `reasons` says for each None why it is one, by the name of the fact.
+    `reasons` says for each None why it is one, by the name of the fact. Those of `runtimes.board.facts` are among them.
     """
-    after = changing(root)
-    readings = _constant(root)
+    after = changing(root, run)
+    readings = {**_constant(root), **board_facts(root, run)}
     plain, reasons = _split({**readings, **(after if before is None else {})})
     for name, earlier in (before or {}).items():
         plain[name] = {"before": earlier.value, "after": after[name].value}

@@ -54,7 +54,7 @@ def compile(path: Path, folder: Path, options: Mapping[str, str], beat: Callable
     Without a GPU, TensorRT for RTX builds for another machine, and `load` refuses that engine here.
 
     Args:
-        options: batch, precision, sparsity ("1", "0"), workspace_mb.
+        options: batch, precision, sparsity ("1", "0"), workspace_mb, build.
         beat: called at most once a second while TensorRT says something.
 
     Raises:
@@ -68,7 +68,7 @@ def compile(path: Path, folder: Path, options: Mapping[str, str], beat: Callable
     expected = described(library, machine, path, digest, wishes)
     engine = engine_path(folder, path, digest, wishes)
     if _unfit(engine, expected) is not None:
-        cache = timing_cache_path(folder, library, machine)
+        cache = timing_cache_path(folder, library, machine, wishes.build)
         job = _Job(path, wishes, engine, cache, machine.device is not None, available_mb())
         begin = time.time()
         built, journal = _built(library, job, beat)

@@ -81,9 +81,13 @@ def engine_path(folder: Path, onnx: Path, onnx_sha256: str, wishes: Wishes) -> P
     return folder / "{}-{}.engine".format(onnx.stem, _digest([onnx_sha256, wishes.to_json()]))
 
 
-def timing_cache_path(folder: Path, library: Library, machine: Machine) -> Path:
-    """Timings hold for one TensorRT on one device in one power mode: each has a cache of its own."""
+def timing_cache_path(folder: Path, library: Library, machine: Machine, build: int = 0) -> Path:
+    """Timings hold for one TensorRT on one device in one power mode: each has a cache of its own.
+
+    So has each numbered build: engines that took their kernels from one another's timings would be one engine.
+    """
     key = [library.name, library.version, machine.device, machine.multiprocessors, machine.board, machine.power_mode]
+    key += [build] if build else []
     return folder / "timing-{}.cache".format(_digest(key))
 
 

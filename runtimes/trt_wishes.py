@@ -7,7 +7,7 @@ from runtimes.records import PRECISIONS
 from runtimes.tables import pick
 
 LARGEST_WORKSPACE_MB = 1024  # where none is asked for
-OPTIONS = ("batch", "cuda_graph", "precision", "sparsity", "threads", "workspace_mb")
+OPTIONS = ("batch", "build", "cuda_graph", "precision", "sparsity", "threads", "workspace_mb")
 # A call hands its options to each of its runtimes. Those of the others are passed over; a name of nobody is a slip.
 OF_OTHERS = ("busy_us",)
 
@@ -19,6 +19,7 @@ class Wishes(NamedTuple):
     precision: Optional[str] = None  # None: as the file has it
     sparsity: bool = True  # may use sparse kernels
     workspace_mb: Optional[int] = None  # None: as `workspace_mb` has it; what that gave is no part of the wish
+    build: int = 0  # its number where several engines are asked for that differ in nothing else
 
     def to_json(self) -> Dict[str, Any]:
         """All fields."""
@@ -38,7 +39,8 @@ def read_wishes(options: Mapping[str, str]) -> Wishes:
         raise UserError("the option precision is '{}'".format(precision), "known: " + ", ".join(PRECISIONS))
     wants_graph(options)
     workspace = _whole(options, "workspace_mb") if "workspace_mb" in options else None
-    return Wishes(_whole(options, "batch"), precision, _switch(options, "sparsity", "1"), workspace)
+    sparsity, build = _switch(options, "sparsity", "1"), _whole(options, "build", 0)
+    return Wishes(_whole(options, "batch"), precision, sparsity, workspace, build)
 
 
 def wants_graph(options: Mapping[str, str]) -> bool:
@@ -60,8 +62,10 @@ def _switch(options: Mapping[str, str], name: str, default: str) -> bool:
     return text == "1"
 
 
-def _whole(options: Mapping[str, str], name: str) -> int:
-    text = options.get(name, "1")
-    if not text.isdigit() or int(text) < 1:
-        raise UserError("the option {} is '{}'".format(name, text), "a whole number of at least 1 is expected")
+def _whole(options: Mapping[str, str], name: str, least: int = 1) -> int:
+    text = options.get(name, str(least))
+    if not text.isdigit() or int(text) < least:
+        raise UserError(
+            "the option {} is '{}'".format(name, text), "a whole number of at least {} is expected".format(least)
+        )
     return int(text)

@@ -3,20 +3,21 @@
 It reads one JSON object a line from its standard input and answers with one on what was its standard output. Between
 two commands it is blocked in that read, so that it takes nothing from the engine that is being timed.
 
-The first line is the job: {"runtime", "file", "precision", "engines", "images": [...], "preprocess", "workload"}, with
-the network's file, or the engine's where another worker has compiled it. The others are {"do": "compile" | "load" |
-"round" | "answer", ...}; each gets {"ok": {...}} or {"error": [message, hint]}, and before that any number of
-{"at": done} so that a long command is seen to be alive. Anything else ends the process, with a traceback on standard
-error.
+The first line is the job: {"runtime", "file", "precision", "engines", "build", "images": [...], "preprocess",
+"workload"}, with the network's file, or the engine's where another worker has compiled it, and the number of that
+build. The others are {"do": "compile" | "load" | "round" | "answer", ...}; each gets {"ok": {...}} or
+{"error": [message, hint]}, and before that any number of {"at": done} so that a long command is seen to be alive.
+Anything else ends the process, with a traceback on standard error.
 """
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -33,7 +34,6 @@ from runtimes.timing import time_calls
 
 _SETTLE = 0.1  # of a round passes before it is timed
 _OVERHEAD_SAMPLES = 2000
-_LONGEST = 5  # a round may last this many times `round_s` to get its samples
 _MIB = float(1 << 20)
 
 
@@ -46,12 +46,15 @@ class Session:
         self._images = [Path(name) for name in job["images"]]
         self._preprocess = job["preprocess"]
         self._workload = Workload.from_json(job["workload"])
+        keep_to(self._workload.cpus)  # before the runtime's library is imported: its threads inherit it
         self._runtime = _usable(job["runtime"])
         self._inputs: List[np.ndarray] = []
         self._engine: Optional[Engine] = None
         self._calls = 0
         self._engines = Path(job["engines"])
         own = {"threads": self._workload.threads, "batch": self._workload.batch, "precision": job["precision"]}
+        if hasattr(self._runtime, "compile"):
+            own["build"] = job["build"]
         self._options = {**self._workload.options, **{name: str(value) for name, value in own.items()}}
 
     def version(self) -> Dict[str, Any]:
@@ -91,26 +94,29 @@ class Session:
         }
 
     def round(self) -> Dict[str, Any]:
-        """Time one round: latencies in nanoseconds, and the processor time that it took this process.
+        """Time one round: latencies in nanoseconds, how long it was timed, and the processor time that it took.
 
         Of an engine on a GPU also the GPU's times and the host's for handing over, one for each latency.
         """
         engine, work = self._loaded(), self._workload
-        share = -(-work.min_samples // work.rounds)
-        most = max(1, work.max_samples // work.rounds)
+        rounds, timed_s = work.passes * work.rounds, 0.0
+        share, most = -(-work.min_samples // rounds), max(1, work.max_samples // rounds)
         begin = time.process_time()
         _read_gpu(engine, 0)  # of the warm-up
 
         def more(n: int, seconds: float) -> bool:
+            nonlocal timed_s
+            timed_s = seconds
             if n == 0:
                 return True
-            return n < most and (seconds < work.round_s or (n < share and seconds < _LONGEST * work.round_s))
+            return n < most and (seconds < work.round_s or (n < share and seconds < work.longest_round_s))
 
         samples = time_calls(engine.run, self._inputs, more, self._calls, settle_s=_SETTLE * work.round_s)
         self._calls += len(samples)
         return {
             "latency_ns": samples,
             **_read_gpu(engine, len(samples)),
+            "timed_s": timed_s,
             "cpu_s": time.process_time() - begin,
             "peak_rss": _peak_rss(),
         }
@@ -143,6 +149,28 @@ class Session:
         if self._engine is None:
             raise RuntimeError("a command came before `load`")
         return self._engine
+
+
+def keep_to(cpus: Sequence[int]) -> None:
+    """Let every thread of this process run on these processors only; on all it may use where none is named.
+
+    Raises:
+        UserError: one of them does not exist, or is not given to this process.
+    """
+    if not cpus:
+        return
+    wanted = ",".join(map(str, cpus))
+    if not hasattr(os, "sched_setaffinity"):
+        raise UserError("this system does not keep a process to the processors {}".format(wanted), "leave out --cpus")
+    before = sorted(os.sched_getaffinity(0))
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # where none of them is possible; what is read back says so
+            os.sched_setaffinity(int(thread), cpus)
+    if sorted(os.sched_getaffinity(0)) != sorted(cpus):
+        raise UserError(
+            "the engines cannot be kept to the processors {}".format(wanted),
+            "this process may use {}".format(",".join(map(str, before))),
+        )
 
 
 def _usable(name: str) -> Runtime:

@@ -1,3 +1,5 @@
+"""The coordinator and its workers: passes, turns and twins, and what happens when one of them fails."""
+
 import os
 import signal
 import subprocess
@@ -13,12 +15,13 @@ from runtimes import RUNTIMES
 from runtimes.bundle import read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
-from runtimes.measure import measure, read_round, rotated
+from runtimes.measure import measure, rotated
 from runtimes.readings import Reading
 from runtimes.records import Measurement
 from runtimes.sampler import Sample
 from runtimes.timing import time_calls
-from runtimes.worker import Session
+from runtimes.trial import read_round
+from runtimes.worker import Session, keep_to
 
 
 def job(bundle, **changes):
@@ -27,6 +30,7 @@ def job(bundle, **changes):
         "file": str(bundle / "model.onnx"),
         "precision": "fp32",
         "engines": str(bundle / "engines"),
+        "build": 0,
         "images": [str(bundle / "inputs/0000.npy")],
         "preprocess": PREPROCESS,
         "workload": QUICK.changed(**changes).to_json(),
@@ -63,6 +67,7 @@ def test_measurements_logits_and_the_order_of_rounds(pristine_bundle, images, tm
     for name, measurement in measured.items():
         assert Measurement.read(tmp_path / name) == measurement
         assert len(measurement.latency_ns) == QUICK.rounds
+        assert [entry["rounds"] for entry in measurement.passes] == [QUICK.rounds]
         assert measurement.n >= QUICK.min_samples
         assert measurement.device is None
         assert measurement.memory_mb["peak_rss"] >= measurement.memory_mb["baseline"] > 0
@@ -74,11 +79,105 @@ def test_measurements_logits_and_the_order_of_rounds(pristine_bundle, images, tm
         assert (outputs["n"], outputs["classes"]) == (50, 10)
         logits = np.load(tmp_path / outputs["file"], allow_pickle=False)
         np.testing.assert_allclose(logits, x.reshape(50, 64) @ WEIGHTS[name], rtol=1e-3, atol=1e-3)
-    engines = ["null-dense", "null-sparse", "ort-dense", "ort-sparse"]
+    engines = ["null-dense", "null-sparse", "ort-dense", "ort-sparse", "null-dense (twin)", "ort-dense (twin)"]
     rounds = [line.split(" ", 2)[2] for line in lines if " round " in line]
+    assert all(measured[f"{name}-dense.json"].twin_ns for name in ("null", "ort"))
     assert rounds == [f"{name} round {turn + 1}" for turn in range(3) for name in rotated(engines, turn)]
     assert [line.split()[1] for line in lines] == [f"{step + 1}/{len(lines)}" for step in range(len(lines))]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_each_pass_has_fresh_processes_that_end_before_the_next_ones_start(pristine_bundle, tmp_path, monkeypatch):
+    """Both baselines have a twin in every turn, and only they."""
+    started, whole = [], subprocess.Popen
+
+    def popen(command, **more):
+        if "runtimes.worker" in command:
+            started.append([process.poll() for process in processes])
+        process = whole(command, **more)
+        processes.append(process)
+        return process
+
+    processes: list[subprocess.Popen] = []
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    lines = []
+    work = QUICK.changed(passes=3, rounds=2, accuracy=False)
+    measured = measure(read_bundle(pristine_bundle), tmp_path, ["null"], [], work, lines.append)
+    assert [line.split()[1] for line in lines] == [f"{step + 1}/27" for step in range(27)]  # 3 x 3 x (load, 2 rounds)
+    assert len(processes) == 9
+    assert [ended.count(None) for ended in started] == [0, 1, 2] * 3
+    dense, sparse = measured["null-dense.json"], measured["null-sparse.json"]
+    assert [entry["rounds"] for entry in dense.passes] == [2, 2, 2]
+    assert len(dense.latency_ns) == len(dense.twin_ns) == len(sparse.latency_ns) == 6
+    assert (sparse.twin_ns, sparse.reasons["twin_ns"]) == (None, "only the baseline of two or more networks has a twin")
+    assert dense.memory_mb["peak_rss"] == max(entry["peak_rss_mb"] for entry in dense.passes)
+    assert dense.load_ms == sorted(entry["load_ms"] for entry in dense.passes)[1]
+    assert dense.first_inference_ms == sorted(entry["first_inference_ms"] for entry in dense.passes)[1]
+
+
+def test_one_network_alone_has_no_twin(pristine_bundle, tmp_path):
+    found = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], QUICK, str)["null-dense.json"]
+    assert found.twin_ns is None
+    assert found.reasons["twin_ns"]
+
+
+def test_each_pass_is_measured_on_a_build_of_its_own_as_far_as_there_are(bundle, tmp_path, compiled):
+    lines = []
+    work = QUICK.changed(passes=3, builds=2, rounds=1, accuracy=False)
+    measured = measure(read_bundle(bundle), tmp_path, ["compiled"], [], work, lines.append)
+    assert [line.split(" ", 2)[2] for line in lines[:4]] == [
+        "compiled-dense compile 1",
+        "compiled-sparse compile 1",
+        "compiled-dense compile 2",
+        "compiled-sparse compile 2",
+    ]
+    assert len(lines) == 4 + 3 * 3 * 2
+    first, second, third = (entry["engine_sha256"] for entry in measured["compiled-dense.json"].passes)
+    assert first == third != second
+    assert measured["compiled-sparse.json"].passes[0]["engine_sha256"] not in (first, second)
+    assert "builds_differ" in [doubt.code for doubt in measured["compiled-dense.json"].warnings]
+
+
+def test_no_more_engines_are_built_than_passes_use_them(bundle, tmp_path, compiled):
+    lines = []
+    measure(read_bundle(bundle), tmp_path, ["compiled"], ["dense"], QUICK.changed(builds=3), lines.append)
+    assert [line for line in lines if " compile " in line] == [f"progress 1/{len(lines)} compiled-dense compile 1"]
+
+
+def test_engines_keep_to_the_processors_that_are_asked_for(bundle, tmp_path, compiled):
+    """The stand-in's engine notes where it may run when its library is imported."""
+    last = max(os.sched_getaffinity(0))
+    work = QUICK.changed(cpus=[last])
+    found = measure(read_bundle(bundle), tmp_path, ["compiled"], ["dense"], work, str)["compiled-dense.json"]
+    assert found.workload["cpus"] == [last]
+    assert found.engine["affinity"] == [last]
+    assert last in found.facts["affinity"]
+
+
+@pytest.mark.parametrize("cpus", [[4095], [0, 4095]])
+def test_processors_that_are_not_there_are_a_user_error(pristine_bundle, tmp_path, cpus):
+    here = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    with pytest.raises(UserError, match=r"cannot be kept to the processors .*4095") as caught:
+        measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], QUICK.changed(cpus=cpus), str)
+    assert caught.value.hint == f"this process may use {here}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_threads_that_are_there_are_kept_to_the_processors():
+    code = (
+        "import os, threading; from runtimes.worker import keep_to\n"
+        "stop = threading.Event(); thread = threading.Thread(target=stop.wait); thread.start()\n"
+        "last = max(os.sched_getaffinity(0)); keep_to([last]); found = os.sched_getaffinity(thread.native_id)\n"
+        "stop.set(); print(sorted(found) == [last])"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout == "True\n"
+
+
+def test_no_processors_named_leaves_all():
+    before = os.sched_getaffinity(0)
+    keep_to(())
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_slow_engine_gets_its_samples_and_is_doubted_where_it_cannot(pristine_bundle, tmp_path):
@@ -124,6 +223,20 @@ def test_a_hanging_worker_is_given_up_and_ended(pristine_bundle):
         process.ask("load")
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_a_round_may_be_silent_for_as_long_as_it_may_last(pristine_bundle):
+    """A round of 0.4 s at most five times that, and the patience on top: longer than the patience alone."""
+    samples = {"min_samples": 10**6, "max_samples": 10**6, "options": {"busy_us": "1000"}}
+    work = {"timeout_s": 1, "round_s": 0.4, **samples}
+    with EngineProcess("sparse", "null", job(pristine_bundle, **work)) as process:
+        process.answer("start")
+        process.ask("load")
+        silent_s = QUICK.changed(**work).longest_round_s
+        assert process.ask("round", silent_s=silent_s)["timed_s"] == pytest.approx(2.0, rel=0.2)
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(UserError, match=r"said nothing for 1\.2 s during 'round'"):
+            process.ask("round", silent_s=0.2)
 
 
 def test_a_worker_that_fails_is_quoted(pristine_bundle):
@@ -203,18 +316,19 @@ def test_a_worker_that_compiles_is_seen_to_be_alive(bundle, monkeypatch):
     made = Session({**job(bundle), "runtime": "compiled", "precision": "fp16"}, said.append).compile()
     assert said == [{"at": 0}]
     assert made["file"] == str(bundle / "engines" / "model.engine")
-    assert made["engine"]["options"] == {"threads": "1", "batch": "1", "precision": "fp16"}
+    assert made["engine"]["options"] == {"threads": "1", "batch": "1", "precision": "fp16", "build": "0"}
 
 
 def test_an_engine_is_compiled_in_a_process_that_ends_before_the_others_start(bundle, tmp_path, compiled):
     lines = []
     work = QUICK.changed(options={"cuda_graph": "1"})
     measured = measure(read_bundle(bundle), tmp_path, ["compiled", "null"], [], work, lines.append)
-    assert len(compiled) == 7  # one to see whether null is there, two builders, four engines
-    assert [line.split(" ", 2)[2] for line in lines[:2]] == ["compiled-dense compile", "compiled-sparse compile"]
+    assert len(compiled) == 9  # one to see whether null is there, two builders, four engines, two twins
+    assert [line.split(" ", 2)[2] for line in lines[:2]] == ["compiled-dense compile 1", "compiled-sparse compile 1"]
     assert [line.split()[1] for line in lines] == [f"{step + 1}/{len(lines)}" for step in range(len(lines))]
     found = measured["compiled-dense.json"]
-    assert found.engine["options"] == {"cuda_graph": "1", "threads": "1", "batch": "1", "precision": "fp32"}
+    asked = {"cuda_graph": "1", "threads": "1", "batch": "1", "precision": "fp32", "build": "0"}
+    assert found.engine["options"] == asked
     assert found.engine["cuda_graph"] == "it cannot be captured: a stand-in"
     assert found.engine["host_wait"] == "spin"
     assert found.engine["enqueue_ms"]["median"] == pytest.approx(found.gpu_ms["median"] / 2)

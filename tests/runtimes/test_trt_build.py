@@ -269,13 +269,9 @@ def test_a_failing_beat_ends_the_build_afterwards_and_not_in_the_midst_of_c(file
 
 
 def test_options_are_read() -> None:
-    assert read_wishes({}) == Wishes(1, None, True, None)
-    assert read_wishes({"batch": "4", "precision": "int8", "sparsity": "0", "workspace_mb": "64", "threads": "2"}) == (
-        4,
-        "int8",
-        False,
-        64,
-    )
+    assert read_wishes({}) == Wishes(1, None, True, None, 0)
+    asked = {"batch": "4", "precision": "int8", "sparsity": "0", "workspace_mb": "64", "build": "2", "threads": "2"}
+    assert read_wishes(asked) == (4, "int8", False, 64, 2)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +282,7 @@ def test_options_are_read() -> None:
         {"precision": "fp8"},
         {"sparsity": "yes"},
         {"workspace_mb": "-1"},
+        {"build": "-1"},
         {"cuda_graph": "yes"},
     ],
 )

@@ -70,7 +70,8 @@ def test_the_sidecar_says_from_what_by_what_and_where(engine, onnx) -> None:
     content = json.loads(sidecar(engine).read_text())
     assert content["library"] == {"name": "tensorrt", "version": "10.3.0"}
     assert content["onnx"] == {"file": "model.onnx", "sha256": sha256(onnx)}
-    assert content["options"] == {"batch": 2, "precision": None, "sparsity": True, "workspace_mb": None}
+    wished = {"batch": 2, "precision": None, "sparsity": True, "workspace_mb": None, "build": 0}
+    assert content["options"] == wished
     assert content["engine"] == {"file": engine.name, "bytes": engine.stat().st_size, "sha256": sha256(engine)}
     machine = content["machine"]
     assert (machine["device"], machine["compute_capability"], machine["multiprocessors"]) == ("Stand-in", "8.7", 8)
@@ -97,7 +98,9 @@ def test_an_engine_that_fits_is_taken_as_it_is(board, engine, onnx) -> None:
     assert (board.said("build"), engine.stat().st_mtime_ns) == ([], before)
 
 
-@pytest.mark.parametrize("options", [{"batch": "1"}, {"sparsity": "0"}, {"workspace_mb": "9"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "options", [{"batch": "1"}, {"sparsity": "0"}, {"workspace_mb": "9"}, {"precision": "fp16"}, {"build": "1"}]
+)
 def test_other_options_get_an_engine_of_their_own(board, engine, onnx, options: dict[str, str]) -> None:
     other = trt.compile(onnx, engine.parent, {**OPTIONS, **options}, lambda: None)
     assert other != engine
@@ -170,6 +173,21 @@ def test_the_second_build_starts_from_the_timings_of_the_first(board, engine, on
     other = trt.compile(onnx, engine.parent, {**OPTIONS, "sparsity": "0"}, lambda: None)
     assert json.loads(sidecar(engine).read_text())["build"]["timing_cache"] == "new"
     assert json.loads(sidecar(other).read_text())["build"]["timing_cache"] == "used"
+
+
+def test_numbered_builds_are_engines_of_their_own_that_know_nothing_of_each_others_timings(board, engine, onnx) -> None:
+    """Engine 1 is built with no cache, although engine 0 left one; so is engine 2. Each loads under its own number."""
+    made = [engine]
+    for number in ("1", "2"):
+        made.append(trt.compile(onnx, engine.parent, {**OPTIONS, "build": number}, lambda: None))
+    assert len(set(made)) == 3
+    assert len(board.said("build")) == 2
+    for number, path in enumerate(made):
+        assert json.loads(sidecar(path).read_text())["build"]["timing_cache"] == "new"
+        trt.load(path, {**OPTIONS, "build": str(number)}).close()
+    assert len(list(engine.parent.glob("timing-*.cache"))) == 3
+    with pytest.raises(UserError, match="its options is build 1, here it is build 0"):
+        trt.load(made[1], OPTIONS)
 
 
 def test_a_build_that_fails_leaves_its_log_and_no_engine(board, onnx, tmp_path) -> None:

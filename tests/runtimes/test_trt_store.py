@@ -37,7 +37,7 @@ def test_the_board_has_a_name_where_the_device_tree_says_it(tmp_path) -> None:
     assert "," not in this_machine(None, tmp_path / "nowhere").board
 
 
-def test_timings_are_kept_apart_by_library_device_and_power_mode(tmp_path) -> None:
+def test_timings_are_kept_apart_by_library_device_power_mode_and_build(tmp_path) -> None:
     library = Library(Release("10.3.0").module)
     orin = Machine("Orin", "8.7", 8, "aarch64", "12.6", "12.6", "25W (1)")
     newer = Library(Release("10.13.3.9").module)
@@ -48,7 +48,10 @@ def test_timings_are_kept_apart_by_library_device_and_power_mode(tmp_path) -> No
         (library, orin._replace(device="Xavier")),
         (library, orin._replace(multiprocessors=16)),
     ]
-    assert len({timing_cache_path(tmp_path, *pair) for pair in pairs}) == len(pairs)
+    caches = {timing_cache_path(tmp_path, *pair) for pair in pairs}
+    caches |= {timing_cache_path(tmp_path, library, orin, build) for build in (1, 2)}
+    assert len(caches) == len(pairs) + 2
+    assert timing_cache_path(tmp_path, library, orin, 0) in caches
     assert timing_cache_path(tmp_path, library, orin) == timing_cache_path(
         tmp_path, library, orin._replace(driver="13")
     )

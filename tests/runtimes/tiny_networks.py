@@ -5,7 +5,9 @@ import numpy as np
 from runtimes.records import Workload
 
 PREPROCESS = {"scale": 0.0625, "mean": [0.5], "std": [0.25]}
-QUICK = Workload(warmup_s=0.01, rounds=3, round_s=0.02, min_samples=6, accuracy_batch=16, timeout_s=60)
+QUICK = Workload(
+    warmup_s=0.01, passes=1, rounds=3, round_s=0.02, min_samples=6, idle_s=0.0, accuracy_batch=16, timeout_s=60
+)
 WEIGHTS = {
     name: np.random.default_rng(seed).normal(size=(64, 10)).astype(np.float32)
     for seed, name in enumerate(("dense", "sparse"))
