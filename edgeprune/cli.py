@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeprune import __version__
+from edgeprune import cli_options as option
 from runtimes.errors import UserError
 
 app = typer.Typer(
@@ -18,43 +20,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipeOrRun = Annotated[
-    str | None,
-    typer.Argument(metavar="RECIPE|RUN", help="A recipe's name, its .toml file, or a run folder to continue."),
-]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/<name>]")]
-Settings = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any value of the recipe, e.g. prune.sparsity=0.95.")
-]
-Method = Annotated[str | None, typer.Option(help="A named method: edgeprune list methods.")]
-Seed = Annotated[int | None, typer.Option(help="The seed of everything drawn at random.")]
-DataName = Annotated[
-    str | None, typer.Option("--data", help="A data set's name, or a folder of images, or an .npz file.")
-]
-DataDir = Annotated[str | None, typer.Option(help="Where the data set lies.  [env: EDGEPRUNE_DATA]")]
-WeightsDir = Annotated[str | None, typer.Option(help="Where checkpoints lie.  [env: EDGEPRUNE_WEIGHTS]")]
-Model = Annotated[str | None, typer.Option(help="A network's name, or your own as package.module:factory.")]
-Checkpoint = Annotated[str | None, typer.Option(help="The network's weights: state_dict or safetensors.")]
-TeacherModel = Annotated[str | None, typer.Option(help="The teacher's network.  [default: the dense student]")]
-TeacherCheckpoint = Annotated[str | None, typer.Option(help="The teacher's weights.")]
-Target = Annotated[str | None, typer.Option(help="What the files are for: edgeprune list targets.")]
-Precision = Annotated[
-    str | None, typer.Option(help="The lowest precision to write: fp32, fp16 or int8.  [default: the target's]")
-]
-
 
 @app.command()
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or its .toml file: edgeprune list recipes.")],
-    out: Out = None,
-    settings: Settings = [],  # noqa: B006  # typer copies it
-    method: Method = None,
-    seed: Seed = None,
-    data: DataName = None,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
+    out: option.Out = None,
+    settings: option.Settings = [],  # noqa: B006  # typer copies it
+    method: option.Method = None,
+    seed: option.Seed = None,
+    data: option.DataName = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
 ) -> None:
     """Do every step of a recipe, and resume where it stopped.
 
@@ -65,17 +41,17 @@ def run(
 
 @app.command()
 def teach(
-    recipe: RecipeOrRun = None,
-    out: Out = None,
-    settings: Settings = [],  # noqa: B006
-    seed: Seed = None,
-    data: DataName = None,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    teacher_model: TeacherModel = None,
-    teacher_checkpoint: TeacherCheckpoint = None,
+    recipe: option.RecipeOrRun = None,
+    out: option.Out = None,
+    settings: option.Settings = [],  # noqa: B006
+    seed: option.Seed = None,
+    data: option.DataName = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
+    model: option.Model = None,
+    checkpoint: option.Checkpoint = None,
+    teacher_model: option.TeacherModel = None,
+    teacher_checkpoint: option.TeacherCheckpoint = None,
 ) -> None:
     """Provide the teacher and the dense student (0-teacher).
 
@@ -86,20 +62,20 @@ def teach(
 
 @app.command()
 def prune(
-    recipe: RecipeOrRun = None,
-    out: Out = None,
-    settings: Settings = [],  # noqa: B006
-    method: Method = None,
+    recipe: option.RecipeOrRun = None,
+    out: option.Out = None,
+    settings: option.Settings = [],  # noqa: B006
+    method: option.Method = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of the prunable weights that become zero.")] = None,
     pattern: Annotated[str | None, typer.Option(help="unstructured, or N:M such as 2:4.")] = None,
-    seed: Seed = None,
-    data: DataName = None,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
-    model: Model = None,
-    checkpoint: Checkpoint = None,
-    teacher_model: TeacherModel = None,
-    teacher_checkpoint: TeacherCheckpoint = None,
+    seed: option.Seed = None,
+    data: option.DataName = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
+    model: option.Model = None,
+    checkpoint: option.Checkpoint = None,
+    teacher_model: option.TeacherModel = None,
+    teacher_checkpoint: option.TeacherCheckpoint = None,
 ) -> None:
     """Prune a dense network under its teacher (1-prune).
 
@@ -110,18 +86,18 @@ def prune(
 
 @app.command()
 def retrain(
-    recipe: RecipeOrRun = None,
-    out: Out = None,
-    settings: Settings = [],  # noqa: B006
-    method: Method = None,
-    seed: Seed = None,
-    data: DataName = None,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
-    model: Model = None,
+    recipe: option.RecipeOrRun = None,
+    out: option.Out = None,
+    settings: option.Settings = [],  # noqa: B006
+    method: option.Method = None,
+    seed: option.Seed = None,
+    data: option.DataName = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
+    model: option.Model = None,
     checkpoint: Annotated[str | None, typer.Option(help="A pruned network's weights: its zeros are the mask.")] = None,
-    teacher_model: TeacherModel = None,
-    teacher_checkpoint: TeacherCheckpoint = None,
+    teacher_model: option.TeacherModel = None,
+    teacher_checkpoint: option.TeacherCheckpoint = None,
 ) -> None:
     """Retrain a pruned network under its mask (2-retrain)."""
     _work(recipe, _given(locals()), settings, out, until="retrain", holds="pruned")
@@ -136,13 +112,9 @@ def plan(
         ),
     ],
     target: Annotated[str, typer.Option(help="Where it is to run: edgeprune list targets.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
-    tensorrt: Annotated[
-        str | None, typer.Option(help="The release of TensorRT there, e.g. 10.3.  [default: the target's newest]")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side of the images in pixels.  [default: the network's usual]", min=1)
-    ] = None,
+    as_json: option.AsJson = False,
+    tensorrt: option.TensorRt = None,
+    image_size: option.ImageSize = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the JSON object to this file.")] = None,
 ) -> None:
     """Say layer by layer what pruning can be worth on a target.
@@ -163,17 +135,17 @@ def export(
             metavar="RECIPE|RUN|FILE.onnx", help="A recipe, a run folder, or with --check an ONNX file to look at."
         ),
     ] = None,
-    target: Target = None,
-    precision: Precision = None,
+    target: option.Target = None,
+    precision: option.Precision = None,
     check: Annotated[bool, typer.Option("--check", help="Have TensorRT's own parser and builder take each file.")] = (
         False
     ),
-    out: Out = None,
-    settings: Settings = [],  # noqa: B006
-    data: DataName = None,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
-    model: Model = None,
+    out: option.Out = None,
+    settings: option.Settings = [],  # noqa: B006
+    data: option.DataName = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
+    model: option.Model = None,
     checkpoint: Annotated[str | None, typer.Option(help="A finished network's weights, zeros included.")] = None,
 ) -> None:
     """Write verified ONNX files for a target (3-export).
@@ -197,64 +169,122 @@ def export(
 
 
 @app.command()
-def compile(run: Run) -> None:
+def compile(run: option.Run) -> None:
     """Make the bundle that travels to devices (4-compile)."""
     _work(str(run), {}, [], None, until="compile")
 
 
 @app.command()
 def measure(
-    run: Run,
-    device: Annotated[list[str], typer.Option(help="Where to measure; repeat it for several.")] = ["local"],  # noqa: B006
-    runtime: Annotated[
-        list[str], typer.Option(help="Which runtimes; repeat it for several.  [default: the recipe's]")
-    ] = [],  # noqa: B006
-    protocol: Annotated[str | None, typer.Option(help="How long and how often: edgeprune list protocols.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images in one inference.", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the runtime.", min=1)] = None,
-    results: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take over what was measured by hand; --device names it.")
-    ] = None,
+    run: option.Run,
+    device: option.Devices = ["local"],  # noqa: B006
+    ssh_config: option.SshConfig = None,
+    python: option.Python = None,
+    target: option.OfTarget = None,
+    runtime: option.Runtimes = [],  # noqa: B006
+    protocol: option.Protocol = None,
+    batch: option.Batch = None,
+    threads: option.Threads = None,
+    cpus: option.Cpus = None,
+    power_mode: option.PowerMode = None,
+    lock_clocks: option.LockClocks = False,
+    results: option.ByHand = None,
 ) -> None:
     """Measure a run's networks on devices (5-measure).
 
-    What was measured before and is not measured again stays.
+    Several devices are measured at once. What was measured before and is not measured again stays.
     """
-    from edgeprune.verbs import measure_run, take_over_results
+    from edgeprune.measuring import Boards, measure_run, take_over_results
+    from edgeprune.verbs import workload
 
-    options = {"runtimes": runtime or None, "protocol": protocol, "batch": batch, "threads": threads}
-    asked = {key: value for key, value in options.items() if value is not None}
+    asked = workload(runtime, protocol, batch, threads, cpus, power_mode, lock_clocks=lock_clocks)
     if results is not None:
         written = take_over_results(run, results, device, asked)
     else:
-        written = measure_run(run, device, asked, _progress())
+        written = measure_run(run, Boards(tuple(device), ssh_config, python), asked, target, _progress())
     print("\n".join(map(str, written)))
 
 
 @app.command()
-def report(runs: Runs) -> None:
-    """Write a run's JSON, Markdown and HTML report (6-report)."""
-    from edgeprune.report import write_report
-    from edgeprune.verbs import opened
+def report(
+    runs: option.Runs,
+    min_top1: option.MinTop1 = None,
+    max_p99_ms: option.MaxP99 = None,
+    max_memory_mb: option.MaxMemory = None,
+    max_power_w: option.MaxPower = None,
+    max_size_mb: option.MaxSize = None,
+    require_sparse: option.RequireSparse = False,
+    min_speedup: option.MinSpeedup = None,
+    junit: option.Junit = None,
+) -> None:
+    """Write a run's JSON, Markdown and HTML report (6-report).
 
-    for run in runs:
-        for path in write_report(opened(run).path):
-            print(path)
+    Limits hold for the sparse network on every device; one that is not kept, or not measured, is an exit code of its
+    own: 10 top-1, 11 p99, 12 memory, 13 power, 14 size, 15 sparse, 16 speed-up; of several the lowest.
+    """
+    from edgeprune.gates import Gates
+    from edgeprune.verbs import held, reported
+
+    gates = Gates(min_top1, max_p99_ms, max_memory_mb, max_power_w, max_size_mb, require_sparse, min_speedup)
+    paths, reports = reported(runs)
+    print("\n".join(map(str, paths)))
+    _leave(*held(reports, gates, junit))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run folder, or RUN:NETWORK such as runs/mine:dense.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="What is compared with it, named in the same way.")],
+    device: option.AgainOn = [],  # noqa: B006
+    ssh_config: option.SshConfig = None,
+    python: option.Python = None,
+    target: option.OfTarget = None,
+    runtime: option.Runtimes = [],  # noqa: B006
+    protocol: option.Protocol = None,
+    batch: option.Batch = None,
+    threads: option.Threads = None,
+    cpus: option.Cpus = None,
+    power_mode: option.PowerMode = None,
+    lock_clocks: option.LockClocks = False,
+    out: option.ComparedIn = None,
+    as_json: option.AsJson = False,
+    min_top1: option.MinTop1 = None,
+    max_p99_ms: option.MaxP99 = None,
+    max_memory_mb: option.MaxMemory = None,
+    max_power_w: option.MaxPower = None,
+    max_size_mb: option.MaxSize = None,
+    require_sparse: option.RequireSparse = False,
+    min_speedup: option.MinSpeedup = None,
+    junit: option.Junit = None,
+) -> None:
+    """Say whether network B is faster, smaller and as good as A.
+
+    From what was measured, or with --device from a new measurement of both in turns, which is the one that settles it.
+    Limits as for `report`, on B.
+    """
+    from edgeprune.gates import Gates
+    from edgeprune.measuring import Boards
+    from edgeprune.verbs import compared, held, workload
+
+    gates = Gates(min_top1, max_p99_ms, max_memory_mb, max_power_w, max_size_mb, require_sparse, min_speedup)
+    asked = workload(runtime, protocol, batch, threads, cpus, power_mode, lock_clocks=lock_clocks)
+    boards = Boards(tuple(device), ssh_config, python) if device else None
+    found, told = compared(a, b, boards, asked, target, out, _progress(), as_json=as_json)
+    print(told, end="")
+    _leave(*held([found], gates, junit))
 
 
 @app.command()
 def study(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study.toml, its folder, or a name in studies/.")],
     runs: Annotated[Path | None, typer.Option(help="Where run folders are.  [default: runs/studies/<name>]")] = None,
-    only: Annotated[
-        list[str], typer.Option(metavar="METHOD@SPARSITY", help="These cells, or METHOD or @SPARSITY; repeatable.")
-    ] = [],  # noqa: B006
+    only: option.Cells = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(help="At most so many cells in this session.", min=0)] = None,
     workers: Annotated[int | None, typer.Option(help="Cells at once.  [default: the study's]", min=1)] = None,
     again: Annotated[bool, typer.Option("--again", help="Failed cells once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and how each stands.")] = False,
-    data_dir: DataDir = None,
-    weights_dir: WeightsDir = None,
+    data_dir: option.DataDir = None,
+    weights_dir: option.WeightsDir = None,
 ) -> None:
     """Compare methods over sparsities and seeds, and resume.
 
@@ -278,7 +308,7 @@ def study(
 @app.command("list")
 def list_tables(
     table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: option.AsJson = False,
 ) -> None:
     """List all that can be chosen by name.
 
@@ -287,23 +317,22 @@ def list_tables(
     from edgeprune.listing import as_text, listing
 
     found = listing(table)
-    if as_json:
-        import json
-
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        print(as_text(found))
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else as_text(found))
 
 
 @app.command()
-def doctor() -> None:
-    """Say what is missing here, and how to get it.
+def doctor(
+    device: option.LookedAt = None,
+    ssh_config: option.SshConfig = None,
+    python: option.Python = None,
+) -> None:
+    """Say what is missing here, or on a device, and how to get it.
 
     Exit code 1 when something is missing that edgeprune needs.
     """
-    from edgeprune.doctor import as_text, examine
+    from edgeprune.doctor import as_text, examine, examine_device
 
-    findings = examine()
+    findings = examine_device(device, ssh_config, python) if device else examine()
     print(as_text(findings))
     raise typer.Exit(0 if all(finding.fine for finding in findings if finding.needed) else 1)
 
@@ -347,6 +376,13 @@ def _work(
     chosen, folder = read(recipe, partial_recipe(options), settings, out)
     for line in work(chosen, folder, _progress(), until=until):
         print(line)
+
+
+def _leave(lines: list[str], code: int) -> None:
+    """Tell the verdicts on what was asked for, and exit with the code they come to."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    raise typer.Exit(code)
 
 
 def _progress() -> Any:

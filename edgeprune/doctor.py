@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from devices import open_device
 from edgeprune.reason import reason
 from runtimes import RUNTIMES
 from runtimes.tables import resolve
@@ -51,6 +53,21 @@ def examine() -> list[Finding]:
         _gpu(),
         _ssh(),
         _disk(Path.cwd()),
+    ]
+
+
+def examine_device(name: str, ssh_config: Path | None = None, python: str | None = None) -> list[Finding]:
+    """Look at a device with its own eyes; one that cannot be reached is a `UserError`."""
+    with contextlib.closing(open_device(name, ssh_config=ssh_config, python=python)) as device:
+        needs = device.probe()["needs"]
+    return [
+        Finding(
+            str(need["what"]),
+            bool(need["fine"]),
+            f"{need['found']}; {need['fix']}" if need.get("fix") and not need["fine"] else str(need["found"]),
+            bool(need["needed"]),
+        )
+        for need in needs
     ]
 
 

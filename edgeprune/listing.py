@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from devices.known import known_devices
 from edgeprune import models, recipe
 from edgeprune.methods import ALIASES
 from edgeprune.tables import TABLES
@@ -99,6 +100,8 @@ def _rows(table: str) -> dict[str, str]:
     if table == "models":
         return {name: _summary(models.MODELS.get(name, "a classifier of torchvision")) for name in models.names()}
     rows = {name: _summary(entry) for name, entry in sorted(TABLES[table].items())}
+    if table == "devices":
+        rows |= {name: f"{known.url}, in your devices.toml" for name, known in known_devices().items()}
     if table == "methods":
         rows |= {alias: f"the same as {real}" for alias, real in ALIASES.items()}
     return rows

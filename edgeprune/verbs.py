@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from devices import DEVICES
 from edgeprune.data import DATASETS
-from edgeprune.pipeline import run, workbench
+from edgeprune.pipeline import run
 from edgeprune.progress import Progress
 from edgeprune.recipe import Recipe, complete, load, merge, shipped
 from edgeprune.rundir import RunDir
 from runtimes.errors import UserError
 from runtimes.files import read_json
-from runtimes.tables import pick
+
+if TYPE_CHECKING:
+    from edgeprune.comparing import Compared
+    from edgeprune.gates import Gates
+    from edgeprune.measuring import Boards
+    from edgeprune.report.records import Report
 
 # option of a verb -> where its value stands in a recipe
 _KEYS = {
@@ -92,37 +95,76 @@ def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> lis
     return [str(read_json(report)["headline"]), *files] if report.is_file() else files
 
 
-def take_over_results(folder: Path, results: Path, devices: list[str], asked: Mapping[str, Any]) -> list[Path]:
-    """Keep and score what was measured by hand on one device; return the measurements' files."""
-    if asked or len(devices) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", devices[0]):
-        raise UserError(
-            "results are taken over as they were measured, under one name for the device",
-            "for example: edgeprune measure RUN --results FOLDER --device orin-nano",
-        )
-    rundir = opened(folder)
-    from edgeprune.steps.measure import take_over
+def workload(
+    runtimes: Sequence[str],
+    protocol: str | None,
+    batch: int | None,
+    threads: int | None,
+    cpus: str | None = None,
+    power_mode: str | None = None,
+    *,
+    lock_clocks: bool = False,
+) -> dict[str, Any]:
+    """What was asked for beside a recipe's workload, as `devices.deploy.measure_on` takes it; what was not is left out.
 
-    with rundir.locked():
-        written = take_over(workbench(rundir.recipe(), rundir), devices[0], results)
-        rundir.outdate("report")
-    return written
+    `options` are words for `python -m runtimes measure`.
+    """
+    options = [
+        *(["--cpus", cpus] if cpus else []),
+        *(["--power-mode", power_mode] if power_mode else []),
+        *(["--lock-clocks"] if lock_clocks else []),
+    ]
+    asked = {"runtimes": list(runtimes), "protocol": protocol, "batch": batch, "threads": threads, "options": options}
+    return {key: value for key, value in asked.items() if value not in (None, [])}
 
 
-def measure_run(folder: Path, devices: list[str], asked: Mapping[str, Any], progress: Progress) -> list[Path]:
-    """Measure a run on each of `devices` and return the measurements' files; older ones stay beside them."""
-    for name in devices:
-        pick(DEVICES, name, "device")
-    recipe = opened(folder).recipe()
-    rundir = run(recipe, folder, progress, until="compile")
-    from edgeprune.steps.measure import measure_with
+def reported(runs: Sequence[Path]) -> tuple[list[Path], list[Report]]:
+    """Write the report of each run folder; its files, and what they tell."""
+    from edgeprune.report import write_report
+    from edgeprune.report.collect import collect
 
-    written: list[Path] = []
-    with rundir.locked():
-        measured, bench = rundir.done("measure"), workbench(recipe, rundir)
-        for number, name in enumerate(devices, start=1):
-            with progress.step(f"measure on {name}", number, len(devices)) as shown:
-                written += measure_with(bench, name, asked, shown.tick)
-        if measured:
-            rundir.accept("measure")  # or the next run would measure again, over what was asked for here
-        rundir.outdate("report")
-    return written
+    paths = [path for run in runs for path in write_report(opened(run).path)]
+    return paths, [collect(run) for run in runs]
+
+
+def compared(
+    a: str,
+    b: str,
+    boards: Boards | None,
+    asked: Mapping[str, Any],
+    target: str | None,
+    out: Path | None,
+    progress: Progress,
+    *,
+    as_json: bool,
+) -> tuple[Compared, str]:
+    """Compare two networks as they were measured, or on `boards` measured in turns now; the records and their text."""
+    from edgeprune.comparing import compare_runs, named
+    from edgeprune.report.pairs import to_json, to_text
+
+    if boards is None:
+        if asked or target or out:
+            raise UserError(
+                "nothing is measured, so it cannot be measured otherwise",
+                "name a --device to measure both on it, or leave the other options out",
+            )
+        found = compare_runs(a, b)
+    else:
+        from edgeprune.head_to_head import measure_together
+
+        place = out or Path("runs") / "-".join(["compare", *(named(side)[0].name for side in (a, b))])
+        found = compare_runs(*measure_together((a, b), boards, asked, target, place, progress))
+    return found, to_json(found) if as_json else to_text(found)
+
+
+def held(judged: Sequence[Report | Compared], gates: Gates, junit: Path | None) -> tuple[list[str], int]:
+    """Hold what was measured to the limits asked for: a line for each verdict, and the exit code."""
+    from edgeprune.gates import check, exit_code, lines
+    from edgeprune.junit import write_junit
+
+    if junit is not None and not gates.asked():
+        raise UserError("--junit has no verdicts to write", "name a limit too, for example --min-top1 90")
+    verdicts = [verdict for one in judged for verdict in check(one, gates)]
+    if junit is not None:
+        write_junit(junit, verdicts)
+    return lines(verdicts), exit_code(verdicts)

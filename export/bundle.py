@@ -13,7 +13,7 @@ import numpy as np
 
 import runtimes as runtimes_package
 from runtimes import RUNTIMES
-from runtimes.bundle import SCHEMA_VERSION
+from runtimes.bundle import SCHEMA_VERSION, read_bundle
 from runtimes.errors import UserError
 from runtimes.files import replacing, sha256, write_json
 from runtimes.records import Workload
@@ -100,6 +100,13 @@ def write_bundle(
     return bundle_id
 
 
+def brings_our_code(bundle: Path) -> bool:
+    """Whether the `runtimes` in the bundle are this edgeprune's; a damaged manifest is a `UserError`."""
+    listed = read_bundle(bundle).files
+    theirs = {name: digest for name, digest in listed.items() if name.startswith("runtimes/")}
+    return theirs == {f"runtimes/{name}": sha256(path) for name, path in _own_code()}
+
+
 def _check(networks: Mapping[str, NetworkLike], preprocess: Mapping[str, Any], runtimes: Sequence[str]) -> None:
     if not networks:
         raise UserError("a bundle without networks", "export at least one network first")
@@ -124,10 +131,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_runtimes(target: Path) -> None:
+    for name, path in _own_code():
+        _copy(path, target / name)
+
+
+def _own_code() -> Iterator[tuple[str, Path]]:
+    """The files of the package that travels: name within it, and where it lies."""
     source = Path(next(iter(runtimes_package.__path__)))
     for path in sorted(source.rglob("*")):
         if path.is_file() and not _LEFT_OUT & set(path.parts):
-            _copy(path, target / path.relative_to(source))
+            yield path.relative_to(source).as_posix(), path
 
 
 def _write_images(building: Path, images: Iterable[np.ndarray], channels: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "runtimes/*": frozenset({"numpy"}),
     "devices/*": frozenset({"numpy", "runtimes"}),
     "export/*": frozenset({"numpy", "torch", "onnx", "runtimes"}),
-    "edgeprune/cli.py": frozenset({"typer", "runtimes"}),
+    "edgeprune/cli*.py": frozenset({"typer", "runtimes"}),
     "edgeprune/prune/*": LEARNING | OURS,
     "edgeprune/distill/*": LEARNING | OURS,
     "edgeprune/train.py": LEARNING | OURS,

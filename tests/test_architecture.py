@@ -41,7 +41,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What may be imported along with a module, through whatever chain of ours.
 LIGHT = frozenset({"numpy", "pydantic", "jinja2", "matplotlib"})
 MAY_REACH = {
-    "edgeprune.cli": frozenset({"typer"}),
+    "edgeprune.cli*": frozenset({"typer"}),
     "edgeprune.recipe": LIGHT,
     "edgeprune.tables": LIGHT,
     "edgeprune.rundir": LIGHT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +13,11 @@ import numpy as np
 
 from devices import open_device
 from devices.deploy import measure_on
+from devices.protocol import Device
 from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
 from edgeprune.progress import Tick
+from edgeprune.recipe import Measure
 from runtimes.errors import UserError
 from runtimes.files import sha256
 from runtimes.records import Measurement
@@ -22,25 +25,21 @@ from runtimes.records import Measurement
 
 def measure(bench: Bench, tick: Tick) -> list[Path]:
     """Measure on this machine, with the recipe's workload."""
-    return measure_with(bench, "local", {}, tick)
+    return measure_with(bench, open_device("local"), bench.run["compile"] / "bundle", {}, tick)
 
 
-def measure_with(bench: Bench, name: str, asked: Mapping[str, Any], tick: Tick) -> list[Path]:
-    """Measure on the device `name`; write and score `5-measure/<device>/<runtime>-<network>.json`.
+def measure_with(bench: Bench, device: Device, bundle: Path, asked: Mapping[str, Any], tick: Tick) -> list[Path]:
+    """Measure the folder `bundle` on `device`; write and score `5-measure/<device>/<runtime>-<network>.json`.
 
     Where `asked` departs from the recipe's workload the files' names say so (`ort-sparse-b8-t1-quick.json`): a
     measurement stands beside those under other conditions and replaces one under the same.
     """
-    results = bench.run["measure"] / name
-    arrived = bench.run.path / f".measuring-{name}"
+    results = bench.run["measure"] / device.name
+    arrived = bench.run.path / f".measuring-{device.name}"
     shutil.rmtree(arrived, ignore_errors=True)
     try:
         paths = measure_on(
-            open_device(name),
-            bench.run["compile"] / "bundle",
-            arrived,
-            on_progress=lambda what, done, total: tick(done, total, what),
-            **asked,
+            device, bundle, arrived, on_progress=lambda what, done, total: tick(done, total, what), **asked
         )
         return [_keep(path, results, bench) for path in paths]
     finally:
@@ -83,17 +82,28 @@ def _copy_logits(folder: Path, arrived: Path, measurement: Measurement) -> None:
 def _keep(path: Path, results: Path, bench: Bench) -> Path:
     """Move a measurement and its logits from where they arrived to where they stay, scored."""
     measurement = scored(Measurement.read(path), path.parent, bench.data.test.labels)
-    own, ending = bench.recipe.measure, ""
-    if (measurement.batch, measurement.threads, measurement.protocol) != (own.batch, own.threads, own.protocol):
-        ending = f"-b{measurement.batch}-t{measurement.threads}-{measurement.protocol}"
+    name = path.stem + conditions(measurement, bench.recipe.measure)
     results.mkdir(parents=True, exist_ok=True)
     if measurement.outputs is not None:
-        file = f"logits-{path.stem}{ending}.npy"
+        file = f"logits-{name}.npy"
         (path.parent / measurement.outputs["file"]).replace(results / file)
         measurement = replace(measurement, outputs={**measurement.outputs, "file": file})
-    kept = results / f"{path.stem}{ending}.json"
+    kept = results / f"{name}.json"
     measurement.write(kept)
     return kept
+
+
+def conditions(measurement: Measurement, own: Measure) -> str:
+    """What a file's name adds where the measurement was not made under the recipe's conditions: `-b8-t1-quick`."""
+    told = ""
+    if (measurement.batch, measurement.threads, measurement.protocol) != (own.batch, own.threads, own.protocol):
+        told = f"-b{measurement.batch}-t{measurement.threads}-{measurement.protocol}"
+    cpus = measurement.workload.get("cpus")
+    told += f"-cpus{'_'.join(map(str, cpus))}" if cpus else ""
+    settings = measurement.settings or {}
+    mode = (settings.get("power_mode") or {}).get("asked")
+    told += f"-{re.sub('[^A-Za-z0-9._]', '_', mode)}" if mode else ""
+    return told + ("-locked" if settings.get("clocks") else "")
 
 
 def scored(measurement: Measurement, folder: Path, labels: Labels) -> Measurement:

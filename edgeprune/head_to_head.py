@@ -1,0 +1,134 @@
+"""`edgeprune compare A B --device D`: two networks of any two runs in one bundle, measured in turns on each device.
+
+What it leaves has the form of a run folder with the networks `a` and `b`, so that it is compared and reported as one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.bench import Bench
+from edgeprune.comparing import named
+from edgeprune.data.records import Images
+from edgeprune.measuring import Boards, bundle_for, on_all
+from edgeprune.progress import Progress
+from edgeprune.rundir import RunDir
+from edgeprune.verbs import opened
+from export.bundle import NetworkFile, write_bundle
+from runtimes.errors import UserError
+from runtimes.files import read_json, replacing, write_json
+from runtimes.records import Workload
+from runtimes.tables import pick
+
+SIDES = ("a", "b")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One network: its file, what the export's manifest tells of it, and the bundle it was to travel in."""
+
+    run: RunDir
+    path: Path
+    entry: Mapping[str, Any]
+    bundle: Path
+    manifest: Mapping[str, Any]  # of the bundle
+
+    @property
+    def images(self) -> Mapping[str, Any]:
+        """What the bundle's test images are: their hashes, and how they are normalised."""
+        inputs = self.manifest["inputs"]
+        return {**inputs, "files": {name: self.manifest["files"][name] for name in inputs["files"]}}
+
+
+def measure_together(
+    asked: tuple[str, str],
+    boards: Boards,
+    workload: Mapping[str, Any],
+    target: str | None,
+    out: Path,
+    progress: Progress,
+) -> tuple[str, str]:
+    """Measure both networks in turns on every device, into the folder `out`; the names to compare them by then.
+
+    Args:
+        asked: each a run folder or `RUN:NETWORK`, without a network the sparse one.
+        workload: what departs from the first run's, as `devices.deploy.measure_on` takes it.
+        target: whose exported files; None: those of the recipes' own targets.
+
+    Raises:
+        UserError: a network that was not exported, two that do not answer the same images, an `out` that is something
+            else, or what a device says.
+    """
+    devices = boards.open()
+    a, b = (_side(name, target) for name in asked)
+    if a.images != b.images:
+        raise UserError(
+            f"{asked[0]} and {asked[1]} do not answer the same test images, normalised in the same way",
+            "compare networks of one data set; write older bundles again with `edgeprune compile`",
+        )
+    place = RunDir(out)
+    _make_ready(place)
+    with place.locked():
+        _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
+        bundle = place["compile"] / "bundle"
+        _write_bundle(place, bundle, a)
+        bench = Bench(a.run.recipe(), place)
+        _ = bench.data.test.labels  # read once, before the devices share them
+        on_all(bench, devices, bundle, workload, progress)
+    return f"{out}:{SIDES[0]}", f"{out}:{SIDES[1]}"
+
+
+def _side(asked: str, target: str | None) -> _Side:
+    folder, network = named(asked)
+    run = opened(folder)
+    exported = run["export"] if target is None else run["export"] / target
+    networks = read_json(exported / "manifest.json")["networks"]
+    entry = pick(networks, network, f"network of {exported}")
+    bundle = bundle_for(run, target)
+    return _Side(run, exported / entry["file"], entry, bundle, read_json(bundle / "manifest.json"))
+
+
+def _make_ready(place: RunDir) -> None:
+    """A new folder, or one of an earlier comparison."""
+    manifest = place["export"] / "manifest.json"
+    ours = manifest.is_file() and "compared" in read_json(manifest)
+    if place.path.exists() and any(place.path.iterdir()) and not ours:
+        raise UserError(f"{place.path} is there and holds something else", "choose another --out")
+
+
+def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -> None:
+    """The two files and a manifest that tells of them as an export's does; each network has a role of its own."""
+    shutil.rmtree(place["export"], ignore_errors=True)
+    for name, side in sides.items():
+        with replacing(place["export"] / f"{name}.onnx") as temporary:
+            shutil.copyfile(side.path, temporary)
+    networks = {name: {**side.entry, "file": f"{name}.onnx", "network": name} for name, side in sides.items()}
+    write_json(place["export"] / "manifest.json", {"schema_version": 1, "compared": list(asked), "networks": networks})
+
+
+def _write_bundle(place: RunDir, bundle: Path, like: _Side) -> None:
+    """A bundle with both networks, and for the rest like that of one side."""
+    exported = read_json(place["export"] / "manifest.json")["networks"]
+    files = {name: NetworkFile(place["export"] / entry["file"], entry["precision"]) for name, entry in exported.items()}
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    write_bundle(
+        bundle,
+        name=place.path.name,
+        networks=files,
+        images=_images(like),
+        preprocess=like.manifest["inputs"]["preprocess"],
+        runtimes=like.manifest["runtimes"],
+        workload=Workload.from_json(like.manifest["workload"]),
+    )
+
+
+def _images(side: _Side) -> Iterator[Images]:
+    """The test images as they lie in the bundle, a file at a time."""
+    for name in side.manifest["inputs"]["files"]:
+        yield np.load(side.bundle / name, mmap_mode="r", allow_pickle=False)

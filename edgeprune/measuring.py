@@ -1,0 +1,143 @@
+"""What `edgeprune measure` does: one bundle on several devices at once, or what was measured by hand taken over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices import open_device
+from devices.protocol import Device
+from edgeprune.bench import Bench
+from edgeprune.pipeline import run, workbench
+from edgeprune.progress import Progress
+from edgeprune.rundir import RunDir
+from edgeprune.verbs import opened
+from export.bundle import brings_our_code
+from runtimes.errors import UserError
+
+
+@dataclass(frozen=True)
+class Boards:
+    """The devices that were named, and how they are reached."""
+
+    names: tuple[str, ...] = ("local",)  # `local`, names of devices.toml, or ssh:// addresses
+    ssh_config: Path | None = None
+    python: str | None = None  # the interpreter there; None: the device's own entry says
+
+    def open(self) -> list[Device]:
+        """All of them, none connected yet; an unknown one, or the same one twice, is a `UserError`."""
+        devices = [open_device(name, ssh_config=self.ssh_config, python=self.python) for name in self.names]
+        names = [device.name for device in devices]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"device {twice} is named twice", "name each device once: they are measured at once")
+        return devices
+
+
+def measure_run(
+    folder: Path, boards: Boards, asked: Mapping[str, Any], target: str | None, progress: Progress
+) -> list[Path]:
+    """Measure a run on every device, all at once; return the measurements' files; older ones stay beside them.
+
+    Args:
+        asked: what departs from the recipe's workload, as `devices.deploy.measure_on` takes it.
+        target: whose bundle to measure; None: the recipe's.
+
+    Raises:
+        UserError: of each device that failed; what the others measured is kept.
+    """
+    devices = boards.open()
+    recipe = opened(folder).recipe()
+    _renew(opened(folder))
+    rundir = run(recipe, folder, progress, until="compile")
+    bundle = bundle_for(rundir, target)
+    with rundir.locked():
+        measured, bench = rundir.done("measure"), workbench(recipe, rundir)
+        _ = bench.data.test.labels  # read once, before the devices share them
+        try:
+            return on_all(bench, devices, bundle, asked, progress)
+        finally:
+            if measured:
+                rundir.accept("measure")  # or the next run would measure again, over what was asked for here
+            rundir.outdate("report")
+
+
+def _renew(rundir: RunDir) -> None:
+    """Have the bundle written again where another edgeprune wrote it: what measures travels in it."""
+    bundle = rundir["compile"] / "bundle"
+    if (bundle / "manifest.json").is_file() and not brings_our_code(bundle):
+        rundir.outdate("compile")
+
+
+def bundle_for(rundir: RunDir, target: str | None) -> Path:
+    """The bundle of the recipe's target, or of another one that was exported; one that was not is a `UserError`."""
+    place = rundir["compile"] if target is None else rundir["compile"] / target
+    if not (place / "bundle" / "manifest.json").is_file():
+        there = sorted(path.parent.parent.name for path in rundir["compile"].glob("*/bundle/manifest.json"))
+        others = f"; there are bundles for {', '.join(there)}" if there else ""
+        raise UserError(
+            f"{rundir.path} has no bundle for {target}{others}",
+            f"run `edgeprune export {rundir.path} --target {target}` first",
+        )
+    if not brings_our_code(place / "bundle"):
+        raise UserError(
+            f"{place / 'bundle'} was written by another edgeprune, and measures as that one did",
+            f"write it again: edgeprune {'compile' if target is None else 'export'} {rundir.path}"
+            + (f" --target {target}" if target else ""),
+        )
+    return place / "bundle"
+
+
+def on_all(
+    bench: Bench, devices: Sequence[Device], bundle: Path, asked: Mapping[str, Any], progress: Progress
+) -> list[Path]:
+    """Each device in a thread of its own. Where this is interrupted, the devices' connections end, and so do they."""
+    from edgeprune.steps.measure import measure_with
+
+    def measured(number: int, device: Device) -> list[Path]:
+        with progress.step(f"measure on {device.name}", number, len(devices)) as shown:
+            return measure_with(bench, device, bundle, asked, shown.tick)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        at_work = [pool.submit(measured, number, device) for number, device in enumerate(devices, start=1)]
+        try:
+            wait(at_work)
+        finally:
+            for device in devices:
+                device.close()
+    return _all_or_the_failures(devices, at_work)
+
+
+def _all_or_the_failures(devices: Sequence[Device], ended: Sequence[Future[list[Path]]]) -> list[Path]:
+    """What was measured; the failures together as one `UserError` where there are any."""
+    written: list[Path] = []
+    failures: list[UserError] = []
+    for future in ended:
+        try:
+            written += future.result()
+        except UserError as error:
+            failures.append(error)
+    if not failures:
+        return written
+    kept = f" ({len(devices) - len(failures)} of {len(devices)} devices were measured, and kept)" if written else ""
+    raise UserError("; ".join(error.message for error in failures) + kept, "; ".join(error.hint for error in failures))
+
+
+def take_over_results(folder: Path, results: Path, names: Sequence[str], asked: Mapping[str, Any]) -> list[Path]:
+    """Keep and score what was measured by hand on one device; return the measurements' files."""
+    if asked or len(names) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", names[0]):
+        raise UserError(
+            "results are taken over as they were measured, under one name for the device",
+            "for example: edgeprune measure RUN --results FOLDER --device orin-nano",
+        )
+    rundir = opened(folder)
+    from edgeprune.steps.measure import take_over
+
+    with rundir.locked():
+        written = take_over(workbench(rundir.recipe(), rundir), names[0], results)
+        rundir.outdate("report")
+    return written
