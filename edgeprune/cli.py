@@ -247,7 +247,7 @@ def compare(
     power_mode: option.PowerMode = None,
     lock_clocks: option.LockClocks = False,
     out: option.ComparedIn = None,
-    as_json: option.AsJson = False,
+    form: option.Form = "text",
     min_top1: option.MinTop1 = None,
     max_p99_ms: option.MaxP99 = None,
     max_memory_mb: option.MaxMemory = None,
@@ -269,7 +269,7 @@ def compare(
     gates = Gates(min_top1, max_p99_ms, max_memory_mb, max_power_w, max_size_mb, require_sparse, min_speedup)
     asked = workload(runtime, protocol, batch, threads, cpus, power_mode, lock_clocks=lock_clocks)
     boards = Boards(tuple(device), ssh_config, python) if device else None
-    found, told = compared(a, b, boards, asked, target, out, _progress(), as_json=as_json)
+    found, told = compared(a, b, boards, asked, target, out, _progress(), form=form)
     print(told, end="")
     _leave(*held([found], gates, junit))
 

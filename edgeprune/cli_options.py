@@ -80,3 +80,4 @@ LookedAt = Annotated[
 Cells = Annotated[
     list[str], typer.Option(metavar="METHOD@SPARSITY", help="These cells, or METHOD or @SPARSITY; repeatable.")
 ]
+Form = Annotated[str, typer.Option("--format", help="text, md or json.")]

@@ -13,6 +13,7 @@ from edgeprune.recipe import Recipe, complete, load, merge, shipped
 from edgeprune.rundir import RunDir
 from runtimes.errors import UserError
 from runtimes.files import read_json
+from runtimes.tables import pick
 
 if TYPE_CHECKING:
     from edgeprune.comparing import Compared
@@ -136,12 +137,13 @@ def compared(
     out: Path | None,
     progress: Progress,
     *,
-    as_json: bool,
+    form: str,
 ) -> tuple[Compared, str]:
     """Compare two networks as they were measured, or on `boards` measured in turns now; the records and their text."""
     from edgeprune.comparing import compare_runs, named
-    from edgeprune.report.pairs import to_json, to_text
+    from edgeprune.report.pairs import FORMATS
 
+    render = pick(FORMATS, form, "format")
     if boards is None:
         if asked or target or out:
             raise UserError(
@@ -154,7 +156,7 @@ def compared(
 
         place = out or Path("runs") / "-".join(["compare", *(named(side)[0].name for side in (a, b))])
         found = compare_runs(*measure_together((a, b), boards, asked, target, place, progress))
-    return found, to_json(found) if as_json else to_text(found)
+    return found, render(found)
 
 
 def held(judged: Sequence[Report | Compared], gates: Gates, junit: Path | None) -> tuple[list[str], int]:

@@ -130,27 +130,36 @@ def _measured(
 
 
 def _steps(jobs: Sequence[Job], workload: Workload) -> int:
-    engines = len(jobs) + len({job.runtime for job in _baselines(jobs)})
+    engines = len(jobs) + len(baselines(jobs))
     built = sum(builds(job, workload) for job in jobs)
     return built + workload.passes * engines * (1 + workload.rounds) + len(jobs) * workload.accuracy
 
 
-def _baselines(jobs: Sequence[Job]) -> List[Job]:
-    """Of each runtime the network that others are compared with, where there are any."""
-    found = []
-    for name in dict.fromkeys(job.runtime for job in jobs):
-        own = [job for job in jobs if job.runtime == name]
-        if len(own) > 1:
-            found.append(next((job for job in own if job.network.name == _BASELINE), own[0]))
+def baselines(jobs: Sequence[Job]) -> List[Job]:
+    """Of each runtime and precision the network that others are compared with, where there are any.
+
+    Where each precision has one network only, the runtime's first one.
+    """
+    found: List[Job] = []
+    for runtime in dict.fromkeys(job.runtime for job in jobs):
+        own = [job for job in jobs if job.runtime == runtime]
+        precisions = dict.fromkeys(job.network.precision for job in own)
+        alike = [[job for job in own if job.network.precision == precision] for precision in precisions]
+        several = [group for group in alike if len(group) > 1] or ([own] if len(own) > 1 else [])
+        found += [next(filter(_is_dense, group), group[0]) for group in several]
     return found
+
+
+def _is_dense(job: Job) -> bool:
+    return job.network.name.partition("-")[0] == _BASELINE
 
 
 def _twins(trials: Sequence[Trial]) -> List[Trial]:
     """A second trial of each baseline, with the same engines; the first one knows it."""
-    baselines = [(job.runtime, job.network.name) for job in _baselines([trial.job for trial in trials])]
+    doubled = [(job.runtime, job.network.name) for job in baselines([trial.job for trial in trials])]
     twins = []
     for trial in trials:
-        if (trial.job.runtime, trial.job.network.name) in baselines:
+        if (trial.job.runtime, trial.job.network.name) in doubled:
             trial.twin = Trial(trial.builds, is_twin=True)
             twins.append(trial.twin)
     return twins

@@ -127,8 +127,8 @@ PROTOCOLS: Dict[str, Workload] = {
     "mlperf-like": Workload(
         protocol="mlperf-like",
         warmup_s=5.0,
-        passes=1,
-        rounds=10,
+        passes=2,
+        rounds=5,
         round_s=60.0,
         min_samples=1024,
         max_samples=1000000,

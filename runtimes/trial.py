@@ -199,7 +199,7 @@ def _memory_mb(trial: Trial) -> Dict[str, Any]:
 
 def _twin(trial: Trial) -> Reading:
     if trial.twin is None:
-        return Reading(None, "only the baseline of two or more networks has a twin")
+        return Reading(None, "only the baseline of two or more networks of a precision has a twin")
     return Reading([timed.reply["latency_ns"] for timed in trial.twin.rounds])
 
 

@@ -8,10 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeprune.report import compare, machines, sentences
+from edgeprune.report import compare, machines, sentences, side_by_side, stand_ins
 from edgeprune.report.measured import row
 from edgeprune.report.metrics import flatten
-from edgeprune.report.records import NETWORKS, Comparison, Layer, Missing, Network, Remark, Report, Row
+from edgeprune.report.origins import origin
+from edgeprune.report.records import (
+    NETWORKS,
+    Comparison,
+    Layer,
+    Missing,
+    Network,
+    Origin,
+    Remark,
+    Report,
+    Row,
+)
 from runtimes.errors import UserError
 from runtimes.files import read_json
 from runtimes.records import Measurement
@@ -37,8 +48,8 @@ def collect(run: Path) -> Report:
     origin, manifest = _optional(run / "run.json"), _optional(run / "3-export" / "manifest.json")
     toml, recipe = _recipe(run, origin)
     networks = _networks(manifest)
-    rows, remarks, environment = _measured(run, [*networks, *_for_other_targets(run)])
-    comparisons, lonely = _compared(rows)
+    rows, origins, remarks, environment = _measured(run, [*networks, *_for_other_targets(run)])
+    comparisons, lonely = _compared(rows, run)
     training = machines.of_training(run)
     by_name = {network.name: network for network in networks}
     histories = {name: tuple(_optional(run / file) or ()) for name, file in HISTORIES.items()}
@@ -54,6 +65,8 @@ def collect(run: Path) -> Report:
         sentences=tuple(sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons)),
         rows=tuple(rows),
         comparisons=tuple(comparisons),
+        columns=tuple(side_by_side.columns(rows, comparisons, environment)),
+        origins=tuple(origins),
         networks=tuple(networks),
         layers=tuple(_layers(manifest)),
         histories=histories,
@@ -137,13 +150,15 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
     )
 
 
-def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[Remark], dict[str, dict[str, Any]]]:
-    """The rows by conditions and in the order of the networks; a measurement of another file is left out.
+def _measured(
+    run: Path, networks: Sequence[Network]
+) -> tuple[list[Row], list[Origin], list[Remark], dict[str, dict[str, Any]]]:
+    """The rows by conditions and in the order of the networks, and their origins; one of another file is left out.
 
     A measurement belongs to the file that it names by its hash.
     """
     by_hash = {network.sha256: network for network in reversed(networks)}
-    rows: list[Row] = []
+    found: list[tuple[Row, Origin]] = []
     remarks: list[Remark] = []
     environment: dict[str, dict[str, Any]] = {}
     for path in sorted((run / "5-measure").glob("*/*.json")):
@@ -154,11 +169,19 @@ def _measured(run: Path, networks: Sequence[Network]) -> tuple[list[Row], list[R
             remarks.append(Remark(source, "stale", stale))
             continue
         device = measurement.device or path.parent.name
-        rows.append(row(measurement, device, by_hash.get(measurement.network_sha256)))
-        remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
+        file = path.relative_to(run).as_posix()
+        made = row(measurement, device, by_hash.get(measurement.network_sha256), file)
+        found.append((made, origin(made, measurement)))
+        doubts = stand_ins.doubts(measurement) if made.stand_in else measurement.warnings
+        remarks += [Remark(source, doubt.code, doubt.message) for doubt in doubts]
         environment.setdefault(device, {}).update(measurement.facts)
-    rows.sort(key=lambda r: (r.device != "local", *compare.setting(r), _place(r.name)))
-    return rows, remarks, environment
+    found.sort(key=lambda each: (*_first(each[0]), *compare.setting(each[0]), _place(each[0].name)))
+    return [each for each, _ in found], [each for _, each in found], remarks, environment
+
+
+def _first(row: Row) -> tuple[bool, bool]:
+    """This machine before other devices, and stand-ins at the end."""
+    return row.stand_in is not None, row.device != "local"
 
 
 def _place(name: str) -> tuple[int, str, str]:
@@ -176,23 +199,36 @@ def _stale(measurement: Measurement, networks: Sequence[Network]) -> str | None:
     return f"measured an earlier export of '{measurement.name}'; left out, measure again"
 
 
-def _compared(rows: Sequence[Row]) -> tuple[list[Comparison], list[Remark]]:
-    """Each sparse row beside the dense row of the same conditions and session; a sparse row alone gets a remark."""
+def _compared(rows: Sequence[Row], run: Path) -> tuple[list[Comparison], list[Remark]]:
+    """Each sparse row beside the dense row of the same conditions and session; a sparse row alone gets a remark.
+
+    A stand-in's rows are compared with nothing: what they took says nothing of the device.
+    """
     comparisons: list[Comparison] = []
     remarks: list[Remark] = []
     for sparse in rows:
-        if sparse.role != "sparse" or sparse.runtime == "null":
+        if sparse.role != "sparse" or sparse.runtime == "null" or sparse.stand_in:
             continue
         same = [r for r in rows if r.role == "dense" and compare.conditions(r) == compare.conditions(sparse)]
         dense = next((r for r in same if r.precision == sparse.precision), same[0] if same else None)
         if dense is None or compare.session(dense) != compare.session(sparse):
             remarks.append(_alone(sparse, dense))
             continue
-        comparisons.append(compare.compare(sparse, dense))
+        comparisons.append(compare.compare(sparse, dense, rows, run))
+        remarks += _in_one_pass(comparisons[-1])
         if sparse.precision != dense.precision:
             precisions = f"sparse in {sparse.precision}, dense in {dense.precision}: the ratio mixes both changes"
             remarks.append(Remark(f"{sparse.device}/{sparse.runtime}", "precision", precisions))
     return comparisons, remarks
+
+
+def _in_one_pass(found: Comparison) -> list[Remark]:
+    """Rounds of one pass share their processes: a claim that rests on one gets a remark."""
+    if found.passes != 1 or found.verdict not in ("faster", "slower"):
+        return []
+    text = f"'{found.verdict}' rests on one pass, which cannot tell a network from the luck of its process"
+    where = f"{found.device}/{found.runtime}-{found.name}"
+    return [Remark(where, "one-pass", f"{text}; measure in several, as the protocols quick and standard do")]
 
 
 def _vain(manifest: Mapping[str, Any]) -> list[Remark]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from statistics import median
 from typing import Any
 
+from edgeprune.report import stand_ins
 from edgeprune.report.records import Network, Row
 from edgeprune.report.uncertainty import quantiles, standard_error, wilson
+from runtimes.errors import UserError
 from runtimes.records import Measurement
 
 LATENCIES = ("median", "p90", "p99", "mean", "min", "max")
@@ -15,12 +18,15 @@ MEMORIES = ("peak_rss", "available_delta", "engine", "context")
 NOT_EXPORTED = "3-export/manifest.json does not describe this network"
 
 
-def row(measurement: Measurement, device: str, network: Network | None) -> Row:
-    """Join the two under the name of the device; every number that is None has its reason."""
+def row(measurement: Measurement, device: str, network: Network | None, source: str) -> Row:
+    """Join the two under the name of the device; every number that is None has its reason.
+
+    `source` is the measurement's file in the run folder. What a stand-in measured is withheld, see `stand_ins`.
+    """
     top1, images = measurement.top1, measurement.images
     memory = {key: measurement.memory_mb.get(key) for key in MEMORIES}
     sizes = network.size_bytes if network else dict.fromkeys(("onnx", "nonzero", "compressed"))
-    return Row(
+    found = Row(
         name=measurement.name,
         role=network.role if network else measurement.name,
         runtime=measurement.runtime,
@@ -50,14 +56,36 @@ def row(measurement: Measurement, device: str, network: Network | None) -> Row:
         first_inference_ms=measurement.first_inference_ms,
         harness_overhead_ns=measurement.harness_overhead_ns,
         power_mw=measurement.power_mw,
+        power=measurement.power,
+        watch=_watched(measurement.watch),
+        settings=measurement.settings,
+        stand_in=str(measurement.facts["stand_in"]) if measurement.facts.get("stand_in") else None,
+        headline=str(measurement.workload.get("headline") or "median"),
+        source=source,
+        network_sha256=measurement.network_sha256,
+        answers=_answers(measurement, source),
         memory_mb=memory,
         size_bytes=sizes,
         macs=network.macs if network else None,
         nonzero_macs=network.nonzero_macs if network else None,
         rounds=tuple(_round(timed) for timed in measurement.latency_ns if timed),
+        passes=_passes(measurement, source),
+        twin_ms=tuple(median(timed) / 1e6 for timed in measurement.twin_ns if timed) if measurement.twin_ns else None,
         quantiles_ms=_quantiles(measurement.latency_ns),
         reasons=_reasons(measurement, network, memory),
     )
+    return stand_ins.withheld(found) if found.stand_in else found
+
+
+def _passes(measurement: Measurement, source: str) -> tuple[Mapping[str, Any], ...]:
+    """The passes as they were recorded; before there were any, all rounds were one."""
+    rounds = sum(1 for timed in measurement.latency_ns if timed)
+    if not measurement.passes:
+        return ({"rounds": rounds},)
+    counted = sum(int(each.get("rounds", 0)) for each in measurement.passes)
+    if counted != rounds:
+        raise UserError(f"{source}: its passes have {counted} rounds, its latencies {rounds}", "measure again")
+    return tuple(measurement.passes)
 
 
 def _round(timed_ns: Sequence[int]) -> dict[str, float]:
@@ -68,6 +96,23 @@ def _round(timed_ns: Sequence[int]) -> dict[str, float]:
 def _quantiles(rounds_ns: Sequence[Sequence[int]]) -> tuple[float, ...]:
     timed = [value for timed_ns in rounds_ns for value in timed_ns]
     return tuple(v / 1e6 for v in quantiles(timed, [i / 100 for i in range(101)])) if timed else ()
+
+
+def _watched(watch: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What was sampled beside the rounds, each column as its least, median and greatest value that could be read."""
+    if watch is None:
+        return None
+    columns: Mapping[str, Sequence[float | None]] = watch.get("columns") or {}
+    read = {key: sorted(v for v in values if v is not None) for key, values in columns.items() if key != "at_s"}
+    ranges = {key: {"min": v[0], "median": median(v), "max": v[-1]} if v else None for key, v in read.items()}
+    return {**{key: value for key, value in watch.items() if key != "columns"}, "ranges": ranges}
+
+
+def _answers(measurement: Measurement, source: str) -> dict[str, Any] | None:
+    if measurement.outputs is None:
+        return None
+    file = PurePosixPath(source).parent / str(measurement.outputs["file"])
+    return {"file": str(file), "sha256": measurement.outputs["sha256"], "n": measurement.outputs["n"]}
 
 
 def _reasons(measurement: Measurement, network: Network | None, memory: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from edgeprune.report.records import Comparison, Network, Row
 
 _OF_ROW = ("top1", "throughput_ips", "load_ms", "first_inference_ms", "power_mw")
 _OF_NETWORK = ("sparsity", "sparsity_paper", "zeros", "weights", "macs", "nonzero_macs")
-_OF_COMPARISON = ("latency_ratio", "top1_difference", "compressed_ratio")
+_OF_COMPARISON = ("latency_ratio", "noise_floor", "top1_difference", "compressed_ratio")
+_OF_POWER = ("idle_mw", "energy_mj", "net_energy_mj")
 
 
 def flatten(
@@ -32,6 +33,7 @@ def flatten(
         numbers |= {f"{place}/{key}": getattr(row, key) for key in _OF_ROW}
         numbers |= {f"{place}/latency_ms.{key}": value for key, value in row.latency_ms.items()}
         numbers |= {f"{place}/memory_mb.{key}": value for key, value in row.memory_mb.items()}
+        numbers |= {f"{place}/power.{key}": (row.power or {}).get(key) for key in _OF_POWER}
     for found in comparisons:
         conditions = f"b{found.batch}-t{found.threads}"
         place = f"{found.device}/{found.runtime}/{conditions}/{found.name}:{found.baseline}"

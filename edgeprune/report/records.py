@@ -80,11 +80,21 @@ class Row:
     first_inference_ms: float | None
     harness_overhead_ns: float | None
     power_mw: float | None
+    power: Mapping[str, Any] | None  # scope, rails, mean_mw, idle_mw, energy_mj, net_energy_mj
+    watch: Mapping[str, Any] | None  # what was sampled beside the rounds: rate_hz, overhead_cores, range of each column
+    settings: Mapping[str, Any] | None  # what was switched for it, and restored
+    stand_in: str | None  # what stood in for the device; its times, power and memory are withheld
+    headline: str  # the percentile that its workload quotes: median or p90
+    source: str  # the measurement's file in the run folder
+    network_sha256: str
+    answers: Mapping[str, Any] | None  # its logits: file in the run folder, sha256, n
     memory_mb: Figures  # MiB: peak_rss, available_delta, engine, context
     size_bytes: Figures
     macs: int | None
     nonzero_macs: int | None
-    rounds: tuple[Mapping[str, float], ...]  # per round: n and median, p10, p90 in ms
+    rounds: tuple[Mapping[str, float], ...]  # per round: n and median, p10, p90 in ms; the passes follow each other
+    passes: tuple[Mapping[str, Any], ...]  # per pass: its number of rounds, load, first inference, peak memory
+    twin_ms: tuple[float, ...] | None  # per round the median of a second process of the same engine: the noise floor
     quantiles_ms: tuple[float, ...]  # latency at 0, 1, ..., 100 percent
     reasons: Mapping[str, str]  # why a number above is None, by its name (`memory_mb.engine`)
 
@@ -97,21 +107,83 @@ class Comparison:
     runtime: str
     batch: int
     threads: int
+    protocol: str
     precision: str  # of the sparse network
     name: str
     baseline: str
     latency_ratio: float | None  # sparse / dense: below 1 is faster
-    latency_ratio_interval: tuple[float, float] | None  # bootstrap over rounds
+    latency_ratio_interval: tuple[float, float] | None  # bootstrap over passes and rounds
     level: float
-    rounds: int
+    resamples: int
+    seed: int
+    passes: int
+    rounds: int  # of all passes
+    noise_floor: float | None  # a share: how far an engine lies from a second process of itself
+    noise_floor_of: str | None  # the network of which two processes ran: the baseline, or another of the session
+    noise_floor_reason: str | None  # why there is none
+    twin_ratio: float | None  # second process / first one, of that network's engine: the A/A line
+    twin_ratio_interval: tuple[float, float] | None  # not expanded for few passes
     verdict: str  # faster, slower, within noise, or not known where there is no interval
     uses_zeros: str  # yes, no or unknown: whether the runtime computed any layer of the sparse network by its zeros
     reason: str | None  # why there is no interval
     top1_difference: float | None  # points, sparse - dense
     top1_difference_standard_error: float | None  # points, an upper bound
     images: int | None
+    differing_answers: int | None  # images that the two answered differently; None where the answers are not kept
+    top1_p_value_at_most: float | None  # McNemar, exact, an upper bound because the labels are not looked at
     compressed_ratio: float | None  # sparse / dense bytes
     sentence: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity of two networks side by side; a number that is None has its reason."""
+
+    key: str  # as in `Row`, for example latency_ms.p99
+    label: str
+    unit: str  # %, ms, MiB, W, mJ, bytes
+    value: float | None  # of the network in question
+    baseline: float | None  # of the one it is compared with
+    reason: str | None  # why `value` is None
+    scope: str | None = None  # what a power rail covers
+
+
+@dataclass(frozen=True)
+class Column:
+    """One device and setting in the table of all devices: the sparse network and its baseline there."""
+
+    device: str
+    stand_in: str | None
+    setting: str  # runtime, precision, batch, threads, protocol in words
+    name: str
+    baseline: str | None  # None: nothing was measured under the same conditions
+    headline: str  # the percentile that is quoted
+    figures: tuple[Figure, ...]
+    conditions: tuple[tuple[str, str], ...]  # power mode, clocks and the like, in words
+    ratio: float | None  # sparse / baseline
+    ratio_interval: tuple[float, float] | None
+    noise_floor: float | None
+    verdict: str
+    reason: str | None  # of a verdict that is not known
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the numbers of one row come from."""
+
+    name: str
+    device: str
+    runtime: str  # in words, with its version
+    stand_in: str | None
+    file: str  # in the run folder
+    network_sha256: str
+    bundle: str
+    command: str
+    started_at: str
+    passes: int
+    rounds: int
+    samples: int
+    conditions: tuple[tuple[str, str], ...]  # power mode, clocks, throttling, as they were read
 
 
 @dataclass(frozen=True)
@@ -147,6 +219,8 @@ class Report:
     sentences: tuple[str, ...]
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
+    columns: tuple[Column, ...]  # devices side by side
+    origins: tuple[Origin, ...]  # where each row's numbers come from
     networks: tuple[Network, ...]
     layers: tuple[Layer, ...]
     histories: Mapping[str, tuple[Mapping[str, Any], ...]]  # teacher, dense, sparse (the retraining)

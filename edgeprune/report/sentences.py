@@ -35,15 +35,29 @@ def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
     threads = wording.plural(found.threads, "thread")
     precision = "" if sparse.precision == "fp32" else f", {sparse.precision}"
     where = f"{found.device}, {wording.runtime(found.runtime)}{precision}, batch {found.batch}, {threads}"
-    times = [wording.milliseconds(row.latency_ms.get("median")) for row in (sparse, dense)]
+    times = [wording.milliseconds(row.latency_ms.get(sparse.headline)) for row in (sparse, dense)]
     if found.latency_ratio is None:
         return f"On {where}: no ratio of latencies, {found.reason}."
     spread = f"no interval, {found.reason}"
     if found.latency_ratio_interval is not None:
-        low, high = found.latency_ratio_interval
-        spread = f"95{wording.SPACE}% interval {low:.3f} to {high:.3f}, {found.rounds} rounds"
+        spread = interval(found.latency_ratio_interval, found.passes, found.rounds)
     ratio = f"{found.latency_ratio:.3f} times the time ({spread})"
-    return f"On {where}: median {times[0]} against {times[1]} dense, {ratio}: {_conclusion(found, sparse)}"
+    quoted = f"{sparse.headline} {times[0]} against {times[1]} dense, {ratio}"
+    return f"On {where}: {quoted}; {floor(found)}: {_conclusion(found, sparse)}"
+
+
+def interval(ends: tuple[float, float], passes: int, rounds: int) -> str:
+    """The interval of a ratio, and from how many rounds and fresh processes it comes."""
+    of = f"{rounds} rounds" + (f" in {passes} passes" if passes > 1 else " in one pass")
+    return f"95{wording.SPACE}% interval {ends[0]:.3f} to {ends[1]:.3f}, {of}"
+
+
+def floor(found: Comparison) -> str:
+    """The noise floor in words: how far an engine lies from itself."""
+    if found.noise_floor is None:
+        return f"noise floor not known ({found.noise_floor_reason})"
+    same = "the dense engine" if found.noise_floor_of == found.baseline else f"the engine of {found.noise_floor_of}"
+    return f"{same} lies up to {wording.share(found.noise_floor)} from itself in a second process (noise floor)"
 
 
 def statements(sparse: Network | None, dense: Network | None, comparisons: Sequence[Comparison]) -> list[str]:
@@ -158,13 +172,22 @@ def _accuracy(found: Comparison, named: bool) -> str:
     if found.top1_difference is None or found.images is None:
         return f"The difference in accuracy to the dense network{where} is not known."
     error = found.top1_difference_standard_error or 0.0
+    paired = ""
+    if found.differing_answers is not None and found.top1_p_value_at_most is not None:
+        differ = f"{found.differing_answers:,} of {wording.plural(found.images, 'answer')} differ"
+        paired = f" {differ}; McNemar's exact test gives p {p_value(found.top1_p_value_at_most)}."
     noise = "within" if abs(found.top1_difference) <= 2 * error else "beyond"
     difference, one = wording.points(found.top1_difference, 2), 100 / found.images
     return (
         f"Top-1{where} differs from the dense network by {difference} on {found.images:,} test images, where one image "
         f"is {one:.2f} points and the standard error of the difference is at most {error:.2f} points: {noise} twice "
-        "that error."
+        f"that error.{paired}"
     )
+
+
+def p_value(bound: float) -> str:
+    """An upper bound of a p-value."""
+    return "at most 1" if bound >= 1 else "below 0.001" if bound < 0.001 else f"at most {bound:.3f}"
 
 
 def _sizes(sparse: Network, dense: Network | None) -> list[str]:

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.report import charts, compare, sentences, wording
-from edgeprune.report.facts import describe
+from edgeprune.report.facts import briefly, describe
+from edgeprune.report.grid import grid
 from edgeprune.report.records import Comparison, Network, Report
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def render(report: Report) -> bytes:
     environment.globals["w"] = wording
     page = environment.get_template("report.html.j2").render(
         report=report,
+        devices=grid(report.columns),
         groups=_groups(report),
         unmeasured=_unmeasured(report),
         intervals=_intervals(report),
@@ -55,7 +57,7 @@ def tiles(report: Report) -> list[dict[str, str]]:
 def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     """What the networks were trained with, then each device that measured them."""
     training = [("Training", describe(report.training))] if report.training else []
-    return training + [(device, describe(facts)) for device, facts in report.environment.items()]
+    return training + [(device, briefly(facts)) for device, facts in report.environment.items()]
 
 
 def _groups(report: Report) -> list[dict[str, Any]]:

@@ -1,9 +1,13 @@
-"""`report.md`: what a reviewer needs in a pull request: the headline, one table, the findings, the command."""
+"""`report.md`: what a reviewer needs in a pull request: the headline, the tables, the findings, the command."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeprune.report import wording
-from edgeprune.report.records import Report, Row
+from edgeprune.report.bench_table import HEADS, bench_lines, cells
+from edgeprune.report.grid import Cell, Grid, grid
+from edgeprune.report.records import Origin, Report, Row
 
 COLUMNS = (
     "network",
@@ -29,12 +33,15 @@ _QUIET = str.maketrans({"&": "&amp;", "<": "&lt;", "\n": " ", **{mark: "\\" + ma
 
 def render(report: Report) -> bytes:
     """The report as GitHub-flavoured Markdown, UTF-8."""
-    parts = [f"# {_plain(report.name)}: {_plain(report.headline)}", *_table(report)]
-    parts.append("\n".join(f"- {_plain(sentence)}" for sentence in report.sentences))
+    parts = [f"# {plain(report.name)}: {plain(report.headline)}", *_table(report)]
+    parts.append("\n".join(f"- {plain(sentence)}" for sentence in report.sentences))
+    parts += _devices(grid(report.columns))
     if report.missing:
         parts.append("Not run yet:\n\n" + "\n".join(f"- {m.step} ({m.what}): `{m.command}`" for m in report.missing))
     if report.warnings:
-        parts.append("Warnings:\n\n" + "\n".join(f"- {_plain(w.source)}: {_plain(w.message)}" for w in report.warnings))
+        parts.append("Warnings:\n\n" + "\n".join(f"- {plain(w.source)}: {plain(w.message)}" for w in report.warnings))
+    parts += _short(report)
+    parts += _origins(report.origins)
     if report.command:
         parts.append(f"Reproduce:\n\n{_fenced(report.command)}")
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -44,8 +51,8 @@ def render(report: Report) -> bytes:
 def _table(report: Report) -> list[str]:
     if not report.rows:
         return []
-    lines = [_line(COLUMNS), "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
-    lines += [_line(_cells(row)) for row in report.rows]
+    lines = [line(COLUMNS), "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
+    lines += [line(_cells(row)) for row in report.rows]
     settings = sorted({f"{row.precision}, batch {row.batch}, {_threads(row)}" for row in report.rows})
     return ["\n".join(lines), f"{NOTE}{'; '.join(settings)}."]
 
@@ -63,14 +70,62 @@ def _cells(row: Row) -> list[str]:
     sizes = [wording.size(row.size_bytes.get(key)) for key in ("onnx", "compressed")]
     runtime = wording.runtime(row.runtime, row.runtime_version)
     zeros = [wording.share(share) for share in (row.sparsity, row.sparsity_paper)]
-    return [row.name, row.device, runtime, top1, *zeros, *latency, memory, *sizes]
+    device = f"{row.device} (stand-in)" if row.stand_in else row.device
+    return [row.name, device, runtime, top1, *zeros, *latency, memory, *sizes]
 
 
-def _line(cells: list[str] | tuple[str, ...]) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+def _devices(table: Grid | None) -> list[str]:
+    """The table of all devices: a column each, the sparse network before its baseline."""
+    if table is None:
+        return []
+    heads = [f"{c.device}{' (stand-in)' if c.stand_in else ''}: {c.name}, {c.setting}" for c in table.heads]
+    lines = [line(["", *heads]), "| --- |" + " ---: |" * len(heads)]
+    lines += [line([label, *(_one(cell) for cell in cells)]) for label, cells in table.rows]
+    notes = [f"({mark}) {plain(why)}" for mark, why in table.notes]
+    notes += [f"{plain(label)}: not known ({plain(why)})" for label, why in table.unknown]
+    return ["Devices side by side:", "\n".join(lines), *(["; ".join(notes) + "."] if notes else [])]
 
 
-def _plain(text: str) -> str:
+def _one(cell: Cell) -> str:
+    text = f"{cell.text} ({cell.small})" if cell.small else cell.text
+    return f"{text} ({cell.note})" if cell.note else text
+
+
+def _short(report: Report) -> list[str]:
+    """The table that readers of other tools know, folded away."""
+    found = bench_lines(report)
+    if not found:
+        return []
+    table = "\n".join([line(HEADS), "| --- | :---: |" + " ---: |" * 4, *(line(cells(each)) for each in found)])
+    return [f"<details><summary>In the columns of other tools</summary>\n\n{table}\n\n</details>"]
+
+
+def _origins(origins: Sequence[Origin]) -> list[str]:
+    """Where each row's numbers come from, folded away."""
+    if not origins:
+        return []
+    told = "\n".join(f"- {_origin(each)}" for each in origins)
+    return [f"<details><summary>Where each number comes from</summary>\n\n{told}\n\n</details>"]
+
+
+def _origin(each: Origin) -> str:
+    counts = f"{wording.plural(each.passes, 'pass')}, {wording.plural(each.rounds, 'round')}"
+    parts = [
+        f"{plain(each.name)} on {plain(each.device)}: {plain(each.file)}, {plain(each.runtime)}",
+        f"{plain(each.started_at)}, bundle {plain(each.bundle)}, network {each.network_sha256[:12]}",
+        f"{counts}, {each.samples:,} samples",
+        *(f"{plain(label)}: {plain(text)}" for label, text in each.conditions),
+        f"command: {plain(each.command)}",
+    ]
+    return "; ".join([f"stand-in: {plain(each.stand_in)}", *parts] if each.stand_in else parts)
+
+
+def line(cells: list[str] | tuple[str, ...]) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(plain(cell) for cell in cells) + " |"
+
+
+def plain(text: str) -> str:
     """Text that Markdown and the HTML inside it leave alone."""
     return text.translate(_QUIET)
 

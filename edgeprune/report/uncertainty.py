@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from fractions import Fraction
 
 LEVEL = 0.95
 Z = 1.959963984540054  # the normal quantile at (1 + LEVEL) / 2
 LEAST_ROUNDS = 6  # n rounds agree by chance on one direction with 2 / 2^n: six are the fewest below 1 - LEVEL
 LEAST_EFFECT = 0.01  # below one percent a difference is not worth a claim, however often it repeats
-RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of latencies; `interval` is None when there are too few rounds, and `reason` says so."""
-
-    value: float
-    interval: tuple[float, float] | None
-    rounds: int
-    reason: str | None
 
 
 def wilson(top1: float, images: int) -> tuple[float, float]:
@@ -51,34 +35,54 @@ def standard_error(top1: float, images: int) -> float:
     return 100 * math.sqrt(max(p * (1 - p) / images, adjusted * (1 - adjusted) / more))
 
 
-def ratio(numerator: Sequence[float], denominator: Sequence[float], seed: int = 0) -> Ratio:
-    """The ratio of two networks' latencies from their per-round medians (any one unit), with a bootstrap interval.
+def verdict(interval: tuple[float, float] | None, floor: float | None = None) -> str:
+    """`faster` or `slower` when the whole interval of a ratio lies further from 1 than a claim takes.
 
-    Both are of one session, so as many: round i of one network ran beside round i of the other. The ratio is formed
-    within each round, where a drift of the clock cancels, and its median is reported. The interval is the percentile
-    bootstrap (Efron, Ann. Statist. 7, 1979) over rounds, not over inferences: those within a round are not independent.
-    """
-    import numpy as np
-
-    ratios = np.asarray(numerator, dtype=np.float64) / np.asarray(denominator, dtype=np.float64)
-    value, rounds = float(np.median(ratios)), len(ratios)
-    if rounds < LEAST_ROUNDS:
-        return Ratio(value, None, rounds, f"{rounds} rounds; an interval needs at least {LEAST_ROUNDS}")
-    drawn = _medians(ratios, np.random.default_rng(seed))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Ratio(value, (float(low), float(high)), rounds, None)
-
-
-def verdict(interval: tuple[float, float] | None) -> str:
-    """`faster` or `slower` when the whole interval lies at least `LEAST_EFFECT` away from 1, else `within noise`.
-
-    Without an interval it is `not known`: too little was measured to say even that.
+    That is `LEAST_EFFECT`, or `floor` where an engine lies that far from itself (a share: 0.25 asks for an interval
+    below 1 / 1.25 or above 1.25). Else `within noise`; `not known` without an interval.
     """
     if interval is None:
         return "not known"
-    if interval[1] <= 1 - LEAST_EFFECT:
+    if interval[1] <= min(1 - LEAST_EFFECT, 1 / (1 + (floor or 0.0))):
         return "faster"
-    return "slower" if interval[0] >= 1 + LEAST_EFFECT else "within noise"
+    return "slower" if interval[0] >= 1 + max(LEAST_EFFECT, floor or 0.0) else "within noise"
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p-value that two networks are as often right, from the images that only one of them got.
+
+    McNemar, Psychometrika 12 (1947), by the binomial distribution: of the images that one alone answers rightly, each
+    is as likely to be either's.
+    """
+    n, few = only_first + only_second, min(only_first, only_second)
+    tail = ways = 1  # of k of n images, for k = 0
+    for k in range(few):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
+
+
+def mcnemar_at_most(differing: int, difference: int) -> float:
+    """An upper bound of `mcnemar` without labels: `differing` answers differ, and one has `difference` more right.
+
+    Of the answers that differ some may be wrong in both. The p-value grows with the images that only one got right, so
+    the bound takes all of them (less one where the parities disagree). More of a difference than differing answers is a
+    `ValueError`.
+    """
+    gap = abs(difference)
+    if gap > differing:
+        raise ValueError(f"{differing} answers differ, which does not make a difference of {gap}")
+    most = differing - (differing - gap) % 2
+    return mcnemar((most + gap) // 2, (most - gap) // 2)
+
+
+def paired_error(differing: int, difference: int, images: int) -> float:
+    """The standard error (points) of a difference of accuracies on the same images; an upper bound, and never zero.
+
+    With b and c images that only one network got right it is sqrt(b + c - (b - c)^2 / n) / n (Agresti, Categorical Data
+    Analysis, 2013, 11.1); b + c is at most `differing`, b - c is `difference`. One image is added to each of b and c.
+    """
+    return 100 * math.sqrt(differing + 2 - difference**2 / images) / images
 
 
 def quantiles(values: Sequence[float], levels: Sequence[float]) -> tuple[float, ...]:
@@ -86,11 +90,3 @@ def quantiles(values: Sequence[float], levels: Sequence[float]) -> tuple[float, 
     import numpy as np
 
     return tuple(float(v) for v in np.quantile(np.asarray(values, dtype=np.float64), levels, method="inverted_cdf"))
-
-
-def _medians(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """The medians of `RESAMPLES` samples drawn with replacement from `values`; shape (RESAMPLES,)."""
-    import numpy as np
-
-    drawn = generator.integers(0, len(values), size=(RESAMPLES, len(values)))
-    return np.asarray(np.median(values[drawn], axis=1), dtype=np.float64)

@@ -65,6 +65,34 @@ def mebibytes(value: float | None) -> str:
     return NONE if value is None else f"{digits(value)}{SPACE}MiB"
 
 
+def watts(value: float | None) -> str:
+    """Power given in milliwatts, in watts to three digits."""
+    return NONE if value is None else f"{digits(value / 1000)}{SPACE}W"
+
+
+def joules(value: float | None) -> str:
+    """Energy given in millijoules."""
+    if value is None:
+        return NONE
+    if abs(value) >= 999.5:
+        return f"{digits(value / 1000)}{SPACE}J"
+    if abs(value) >= 0.9995:
+        return f"{digits(value)}{SPACE}mJ"
+    return f"{digits(1000 * value)}{SPACE}\N{GREEK SMALL LETTER MU}J"
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A number of the table of all devices, in its unit."""
+    shown = {"ms": milliseconds, "MiB": mebibytes, "mW": watts, "mJ": joules, "bytes": size}
+    if unit in shown:
+        return shown[unit](value)
+    if unit == "%":
+        return percent(value, 2)
+    if value is None:
+        return NONE
+    return f"{digits(value) if value < 999.5 else format(value, ',.0f')}{SPACE}{unit}"
+
+
 def count(value: float | None) -> str:
     """A count: exact to 9,999, then to three digits with k, M or G."""
     if value is None:
@@ -97,4 +125,4 @@ def runtime(name: str, version: str | None = None) -> str:
 
 def plural(n: int, noun: str) -> str:
     """`1 thread`, `2 threads`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith("ch") else f"{n:,} {noun}s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith(("ch", "ss")) else f"{n:,} {noun}s"

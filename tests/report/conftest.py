@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from run_folder import build, build_wide
+from run_folder import build, build_boards, build_wide
 
 
 @pytest.fixture
@@ -16,3 +16,9 @@ def run(tmp_path: Path) -> Path:
 def wide(tmp_path: Path) -> Path:
     """Measured on a board with two runtimes as well."""
     return build_wide(tmp_path / "quickstart")
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    """Measured on two boards with power readings and on a stand-in as well."""
+    return build_boards(tmp_path / "quickstart")

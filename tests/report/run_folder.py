@@ -154,3 +154,71 @@ def build_wide(run: Path) -> Path:
             timed = latencies(median, seed=len(name) + len(runtime))
             put(run, measurement(name, device="jetson-orin", runtime=runtime, runtime_version="10.3", latency_ns=timed))
     return run
+
+
+BOARD = {
+    **FACTS,
+    "cpu_model": "Example Cortex",
+    "board": "Example Orin Nano Developer Kit",
+    "module": "Orin Nano 8GB",
+    "l4t": "36.4.3",
+    "power_mode": {"name": "15W", "id": 0},
+    "clocks_pinned": {"before": {"gpu": True, "cpu": True}, "after": {"gpu": True, "cpu": True}},
+    "gpu_clock_mhz": {"before": {"min": 624, "cur": 624, "max": 624}, "after": {"min": 624, "cur": 624, "max": 624}},
+    "stand_in": None,
+}
+SWITCHED = {  # as `runtimes.board.settings` reports it
+    "power_mode": {
+        "asked": "15W", "before": {"name": "MAXN", "id": 2}, "after": {"name": "15W", "id": 0},
+        "restored": {"name": "MAXN", "id": 2},
+    },
+    "clocks": {"how": "jetson_clocks", "before": {}, "after": {}, "restored": {}}, "problems": [],
+}  # fmt: skip
+PASSES = [
+    {"rounds": 6, "load_ms": 20.0 + i, "first_inference_ms": 2.4, "peak_rss_mb": 71.4, "engine_sha256": None}
+    for i in range(3)
+]
+
+
+def power(mean_mw: float, latency_ms: float) -> dict[str, Any]:
+    return {
+        "source": "tegrastats", "scope": "module", "rails": {"VDD_IN": mean_mw}, "mean_mw": mean_mw,
+        "idle_mw": 3200.0, "samples": 40, "energy_mj": mean_mw * latency_ms / 1e3,
+        "net_energy_mj": (mean_mw - 3200.0) * latency_ms / 1e3,
+    }  # fmt: skip
+
+
+def watch() -> dict[str, Any]:
+    columns = {"at_s": [0.0, 0.1, 0.2], "power_mw": [5000, 5100, 5200], "gpu_percent": [None] * 3, "gpu_mhz": [624] * 3}
+    return {"source": "tegrastats", "interval_s": 0.1, "rate_hz": 9.8, "overhead_cores": 0.013, "columns": columns}
+
+
+def on_board(name: str, median: float, device: str = "orin-nano", **changes: Any) -> Measurement:
+    """Measured by three passes with power, a watch and, of the dense network, a twin."""
+    seed = NETWORKS.index(name)
+    values = {
+        "device": device, "runtime": "trt", "runtime_version": "10.3.0", "precision": "fp16", "protocol": "standard",
+        "workload": {**Workload().to_json(), "protocol": "standard"},
+        "latency_ns": latencies(median, seed, rounds=18), "passes": PASSES, "facts": BOARD, "settings": SWITCHED,
+        "twin_ns": latencies(median, seed + 10, rounds=18) if name == "dense" else None,
+        "power": power(5100.0, median), "power_mw": 5100.0, "watch": watch(), "reasons": {},
+        "memory_mb": {"peak_rss": 412.0, "available_delta": 155.2, "engine": 4.1, "context": 2.0, "reasons": {}},
+        "receipt": {"verdict": "yes", "reason": "TensorRT chose sparse tactics for 3 of 7 layers."},
+        "bundle": "a1b2c3", "argv": ["python3", "-m", "runtimes", "measure", ".", "--passes", "3"],
+    }  # fmt: skip
+    return measurement(name, **{**values, **changes})
+
+
+def build_boards(run: Path) -> Path:
+    """On this machine, on two boards with power readings, and on a stand-in."""
+    build(run)
+    for name, median in (("dense", 0.84), ("sparse", 0.52)):
+        put(run, on_board(name, median))
+        sparse = {"receipt": None, "runtime": "ort", "runtime_version": "1.31.1", "precision": "fp32"}
+        facts = {**BOARD, "board": "Example Pi", "module": None, "power_mode": None, "governor": "ondemand"}
+        unread = {"power": None, "power_mw": None, "reasons": {"power_mw": "the board has no rail that can be read"}}
+        put(run, on_board(name, 10 * median + 2, "pi@10.0.0.7", **{**sparse, **unread}, facts=facts, settings=None))
+        emulated = {**facts, "stand_in": "emulated by qemu-aarch64"}
+        doubt = Doubt("stand_in", "emulated by qemu-aarch64: its times are not a board's")
+        put(run, on_board(name, 99.0, "emulated", **sparse, facts=emulated, settings=None, warnings=[doubt]))
+    return run

@@ -271,12 +271,13 @@ def test_hostile_texts_are_shown_as_text(run):
     assert json.loads((run / "6-report/report.json").read_bytes())["name"] == bad
 
 
-def test_markdown_has_one_table_with_equal_columns_and_the_command(wide):
+def test_markdown_has_tables_with_equal_columns_and_the_command(wide):
     write_report(wide)
     text = (wide / "6-report/report.md").read_text(encoding="utf-8")
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 8
-    assert len({line.count("|") for line in table}) == 1
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 3
+    assert len(tables[0]) == len(tables[2]) == 2 + 8
+    assert [len({line.count("|") for line in table}) for table in tables] == [1, 1, 1]
     assert "```sh\nedgeprune run quickstart --out runs/quickstart\n```" in text
 
 

@@ -5,13 +5,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeprune.report import uncertainty
-from edgeprune.report.uncertainty import Z, quantiles, ratio, standard_error, verdict, wilson
-
-times = st.floats(0.1, 100.0)
+from edgeprune.report.uncertainty import (
+    Z,
+    mcnemar,
+    mcnemar_at_most,
+    paired_error,
+    quantiles,
+    standard_error,
+    verdict,
+    wilson,
+)
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -52,58 +59,27 @@ def test_no_accuracy_is_known_without_error_and_no_error_is_below_the_binomial(c
     assert found >= 0.97 * math.sqrt(thumb * (1 - thumb) / (n + 4)) > 0
 
 
-@given(st.lists(st.tuples(times, times), min_size=6, max_size=6))
-@settings(max_examples=15, deadline=None)
-def test_bootstrap_of_six_rounds_agrees_with_all_their_resamples(pairs):
-    """6^6 resamples can be enumerated: the drawn ends must cut off between 1.5 and 3.5 % of the exact distribution."""
-    ratios = np.array([top / bottom for top, bottom in pairs])
-    exact = np.median(ratios[np.array(list(itertools.product(range(6), repeat=6)))], axis=1)
-    found = ratio([top for top, _ in pairs], [bottom for _, bottom in pairs])
-    assert found.value == pytest.approx(float(np.median(ratios)))
-    low, high = found.interval
-    assert np.quantile(exact, 0.015) - 1e-9 <= low <= np.quantile(exact, 0.035) + 1e-9
-    assert np.quantile(exact, 0.965) - 1e-9 <= high <= np.quantile(exact, 0.985) + 1e-9
-
-
-@given(st.lists(times, min_size=6, max_size=20), st.floats(0.2, 5.0))
-@settings(max_examples=20, deadline=None)
-def test_a_constant_factor_is_found_exactly(dense, factor):
-    """Where every sparse round is `factor` times its dense one, drift cancels and the interval has no width."""
-    found = ratio([factor * value for value in dense], dense)
-    assert found.interval == pytest.approx((factor, factor))
-    assert found.value == pytest.approx(factor)
-
-
-def test_equal_input_gives_an_equal_interval_and_few_rounds_none():
-    sparse, dense = [1.0, 1.1, 0.9, 1.2, 1.0, 1.05], [1.1, 1.0, 0.95, 1.1, 1.2, 1.0]
-    assert ratio(sparse, dense) == ratio(sparse, dense)
-    few = ratio(sparse[:5], dense[:5])
-    assert few.interval is None
-    assert "5 rounds" in few.reason
-
-
-def test_two_equal_engines_are_rarely_called_different():
-    """Under the null, whatever the noise, a claim has to be rare: here at most 5 % of 400 comparisons."""
-    rng = np.random.default_rng(7)
-    noise = np.exp(rng.normal(0, 0.05, size=(400, 2, 10)))
-    claims = [verdict(ratio(list(sparse), list(dense)).interval) for sparse, dense in noise]
-    assert sum(claim != "within noise" for claim in claims) <= 20
-
-
 @pytest.mark.parametrize(
-    ("interval", "expected"),
+    ("interval", "floor", "expected"),
     [
-        (None, "not known"),
-        ((0.99, 1.01), "within noise"),
-        ((0.5, 1.0), "within noise"),
-        ((0.98, 0.995), "within noise"),  # repeatable, and too small to claim
-        ((1.005, 1.2), "within noise"),
-        ((0.5, 0.99), "faster"),
-        ((1.01, 1.5), "slower"),
+        (None, None, "not known"),
+        (None, 0.0, "not known"),
+        ((0.99, 1.01), None, "within noise"),
+        ((0.5, 1.0), None, "within noise"),
+        ((0.98, 0.995), None, "within noise"),  # repeatable, and too small to claim
+        ((1.005, 1.2), None, "within noise"),
+        ((0.5, 0.99), None, "faster"),
+        ((1.01, 1.5), None, "slower"),
+        ((0.5, 0.99), 0.001, "faster"),  # the least effect still counts
+        ((0.995, 0.998), 0.0, "within noise"),
+        ((0.5, 0.80), 0.25, "faster"),  # 1 / 1.25
+        ((0.5, 0.81), 0.25, "within noise"),
+        ((1.25, 1.5), 0.25, "slower"),
+        ((1.24, 1.5), 0.25, "within noise"),
     ],
 )
-def test_a_verdict_needs_the_whole_interval(interval, expected):
-    assert verdict(interval) == expected
+def test_a_verdict_needs_the_whole_interval_beyond_the_noise_floor(interval, floor, expected):
+    assert verdict(interval, floor) == expected
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.integers(0, 100))
@@ -113,6 +89,48 @@ def test_quantiles_invert_the_counted_distribution_function(values, percent):
     assert sum(v <= found for v in values) / len(values) >= percent / 100 - 1e-12
     below = sum(v < found for v in values) / len(values)
     assert below < percent / 100 or (percent == 0 and below == 0)
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_mcnemar_counts_the_coin_tosses_that_are_as_lopsided(first, second):
+    """All 2^n ways in which n images could have fallen to either network, each as likely."""
+    n = first + second
+    tosses = [sum(toss) for toss in itertools.product((0, 1), repeat=n)]
+    as_far = sum(abs(2 * heads - n) >= abs(first - second) for heads in tosses)
+    assert mcnemar(first, second) == pytest.approx(as_far / 2**n)
+
+
+@given(st.integers(0, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(-n, n))))
+def test_the_bound_without_labels_is_the_worst_of_all_labels(counts):
+    """Every split of the differing answers into right here, right there and wrong in both that makes the difference."""
+    differing, difference = counts
+    splits = [(b, c) for b in range(differing + 1) for c in range(differing + 1 - b) if b - c == difference]
+    assert mcnemar_at_most(differing, difference) == pytest.approx(max(mcnemar(b, c) for b, c in splits))
+
+
+def test_a_difference_larger_than_the_differing_answers_is_refused():
+    with pytest.raises(ValueError, match="2 answers differ"):
+        mcnemar_at_most(2, -3)
+
+
+def test_mcnemar_of_an_imagenets_worth_of_answers_is_quick_and_exact():
+    """The binomial tail by logarithms of the gamma function instead of whole numbers."""
+    first, second = 4000, 4200
+    n = first + second
+    log_tail = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(first + 1)]
+    expected = 2 * math.fsum(math.exp(value - n * math.log(2)) for value in log_tail)
+    assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.lists(st.sampled_from((-1, 0, 0, 0, 0, 1)), min_size=4, max_size=200))
+def test_the_error_of_a_paired_difference_is_that_of_the_images_differences(scores):
+    """Each image adds 1, 0 or -1; the standard error of their mean, from its definition, is never underestimated."""
+    n, differing = len(scores), sum(map(abs, scores))
+    found = paired_error(differing, sum(scores), n)
+    assert found >= 100 * np.std(scores) / math.sqrt(n) - 1e-9
+    assert found > 0
+    with_two_more = 100 * math.sqrt(np.var(scores) * n + 2) / n
+    assert found == pytest.approx(with_two_more)
 
 
 def test_the_fewest_rounds_are_those_whose_agreement_is_rarer_than_the_level():

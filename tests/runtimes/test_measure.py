@@ -12,16 +12,19 @@ import pytest
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
 from runtimes import RUNTIMES
-from runtimes.bundle import read_bundle
+from runtimes.bundle import Network, read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
-from runtimes.measure import measure, rotated
+from runtimes.jobs import Job
+from runtimes.measure import baselines, measure, rotated
 from runtimes.readings import Reading
 from runtimes.records import Measurement
 from runtimes.sampler import Sample
 from runtimes.timing import time_calls
 from runtimes.trial import read_round
 from runtimes.worker import Session, keep_to
+
+NO_TWIN = "only the baseline of two or more networks of a precision has a twin"
 
 
 def job(bundle, **changes):
@@ -109,10 +112,25 @@ def test_each_pass_has_fresh_processes_that_end_before_the_next_ones_start(prist
     dense, sparse = measured["null-dense.json"], measured["null-sparse.json"]
     assert [entry["rounds"] for entry in dense.passes] == [2, 2, 2]
     assert len(dense.latency_ns) == len(dense.twin_ns) == len(sparse.latency_ns) == 6
-    assert (sparse.twin_ns, sparse.reasons["twin_ns"]) == (None, "only the baseline of two or more networks has a twin")
+    assert (sparse.twin_ns, sparse.reasons["twin_ns"]) == (None, NO_TWIN)
     assert dense.memory_mb["peak_rss"] == max(entry["peak_rss_mb"] for entry in dense.passes)
     assert dense.load_ms == sorted(entry["load_ms"] for entry in dense.passes)[1]
     assert dense.first_inference_ms == sorted(entry["first_inference_ms"] for entry in dense.passes)[1]
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        (["teacher", "dense", "sparse"], ["dense"]),
+        (["teacher", "dense", "dense-fp16", "sparse", "sparse-fp16", "sparse-int8"], ["dense", "dense-fp16"]),
+        (["a", "b"], ["a"]),
+        (["a", "b-int8"], ["a"]),
+        (["sparse"], []),
+    ],
+)
+def test_the_dense_network_of_each_precision_is_a_baseline(networks: list[str], expected: list[str]) -> None:
+    jobs = [Job(Network(name, "", name.partition("-")[2] or "fp32", ""), "ort", {}) for name in networks]
+    assert [job.network.name for job in baselines(jobs)] == expected
 
 
 def test_one_network_alone_has_no_twin(pristine_bundle, tmp_path):
