@@ -1,18 +1,22 @@
 """A bundle goes to a device, is measured there, and the measurements come back."""
 
-import json
+import contextlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
+import signal
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from devices.answers import plain_names, printable, read_answer, read_measurement
 from devices.protocol import Device, Finished
 from runtimes.errors import UserError
+from runtimes.files import sha256
 from runtimes.records import Measurement
 
-_PROGRESS = re.compile(r"progress (\d+)/(\d+) (.*)")
+_PROGRESS = re.compile(r"progress ([0-9]{1,9})/([0-9]{1,9}) (.*)")
 _FLAGS = {
     "protocol": "--protocol",
     "batch": "--batch",
@@ -20,6 +24,7 @@ _FLAGS = {
     "rounds": "--rounds",
     "timeout_s": "--timeout",
 }
+_STRANGE = "the bundle's own code does not write that: see what runs on the device, and measure again"
 _ON_THE_WAY = "-results-on-the-way"  # not `results`, which is where a person's own measurements go
 _REMOVE = "import glob, shutil, sys\nfor folder in glob.glob(sys.argv[1]): shutil.rmtree(folder, ignore_errors=True)"
 
@@ -38,6 +43,7 @@ def measure_on(
     threads: int | None = None,
     rounds: int | None = None,
     timeout_s: float | None = None,
+    options: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> list[Path]:
     """Measure the bundle in the folder `bundle` on `device`; what is not given is as the bundle's manifest has it.
@@ -46,20 +52,22 @@ def measure_on(
         results: folder here for `<runtime>-<network>.json` and `logits-<runtime>-<network>.npy`. Files of the same
             name are replaced, others stay.
         runtimes, networks: names; none: the bundle's runtimes, all networks.
+        options: further words for `runtimes measure`, for example `["--cpus", "0-3"]`.
         on_progress: called with what was done last, the number of steps done and the number of steps in all.
 
     Returns:
         The measurements in `results`, with the device's name in them; their logits are not scored yet.
 
     Raises:
-        UserError: with the device's own reason, and the line that reproduces it by hand.
+        UserError: with the device's own reason, and the line that reproduces it by hand; or an answer that is not
+            that of a measurement, of which nothing is kept.
     """
     workload = {"protocol": protocol, "batch": batch, "threads": threads, "rounds": rounds, "timeout_s": timeout_s}
-    options = [part for name, value in workload.items() if value is not None for part in (_FLAGS[name], str(value))]
-    options += [part for name in runtimes for part in ("--runtime", name)]
-    options += [part for name in networks for part in ("--network", name)]
+    words = [part for name, value in workload.items() if value is not None for part in (_FLAGS[name], str(value))]
+    words += [part for name in runtimes for part in ("--runtime", name)]
+    words += [part for name in networks for part in ("--network", name)]
     place = device.push(bundle)
-    command = [device.python, "-m", "runtimes", "measure", ".", *options]
+    command = [device.python, "-m", "runtimes", "measure", ".", *words, *options]
     # Each call has a folder of its own: the coordinator of a call that was killed may still write into that one's.
     name = secrets.token_hex(4) + _ON_THE_WAY
     out = str(PurePosixPath(place) / name)
@@ -68,9 +76,10 @@ def measure_on(
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
         if finished.code:
             raise _failed(device, finished, device.by_hand(command, place))
-        return _bring_back(device, out, _answer(finished), results)
+        return _bring_back(device, out, read_answer(device.name, finished), results)
     finally:
-        _remove(device, name, place)
+        with contextlib.suppress(UserError):  # the connection is gone: nothing else is lost, the next call removes it
+            _remove(device, name, place)
 
 
 def _remove(device: Device, pattern: str, place: str) -> None:
@@ -82,30 +91,61 @@ def _progress_reader(on_progress: OnProgress | None) -> Callable[[str], None]:
     def read(line: str) -> None:
         found = _PROGRESS.fullmatch(line)
         if found and on_progress is not None:
-            on_progress(found.group(3), int(found.group(1)), int(found.group(2)))
+            on_progress(printable(found.group(3)), int(found.group(1)), int(found.group(2)))
 
     return read
 
 
-def _answer(finished: Finished) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return answer
-
-
 def _failed(device: Device, finished: Finished, by_hand: str) -> UserError:
     """The device's two lines where they are the user's; the end of its traceback where it is our bug."""
-    said = [line for line in finished.stderr.splitlines() if line.strip() and not _PROGRESS.fullmatch(line)]
+    lines = [printable(line) for line in finished.stderr.splitlines() if line.strip()]
+    said = [line for line in lines if not _PROGRESS.fullmatch(line)]
     if finished.code == 2 and len(said) >= 2:
         return UserError(f"{device.name}: {said[-2]}", f"{said[-1]}; by hand: {by_hand}")
     reason = said[-1] if said else "it said nothing"
-    return UserError(f"{device.name}: measuring failed with exit code {finished.code}: {reason}", f"by hand: {by_hand}")
+    return UserError(f"{device.name}: measuring {_how_it_ended(finished.code)}: {reason}", f"by hand: {by_hand}")
 
 
-def _bring_back(device: Device, out: str, answer: dict[str, Any], results: Path) -> list[Path]:
-    """Logits first: a measurement that is there has its outputs beside it."""
-    device.pull(out, answer["outputs"], results)
-    device.pull(out, answer["measurements"], results)
-    paths = [results / name for name in answer["measurements"]]
-    for path in paths:
-        replace(Measurement.read(path), device=device.name).write(path)
-    return paths
+def _how_it_ended(code: int) -> str:
+    """A signal is told by a negative code, or as shells do: 128 and its number."""
+    try:
+        name = signal.Signals(-code if code < 0 else code - 128).name
+    except ValueError:
+        return f"failed with exit code {code}"
+    return f"was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+
+
+def _bring_back(device: Device, out: str, answer: Mapping[str, Any], results: Path) -> list[Path]:
+    """All is looked at before any of it gets its name; logits first: a measurement that is there has its outputs."""
+    measurements, outputs = _names(device, answer, "measurements", ".json"), _names(device, answer, "outputs", ".npy")
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".arriving-", dir=results) as folder:
+        arrived = Path(folder)
+        device.pull(out, [*outputs, *measurements], arrived)
+        for name in measurements:
+            replace(_measurement(device, arrived / name, outputs), device=device.name).write(arrived / name)
+        for name in [*outputs, *measurements]:
+            (arrived / name).replace(results / name)
+    return [results / name for name in measurements]
+
+
+def _names(device: Device, answer: Mapping[str, Any], key: str, ending: str) -> list[str]:
+    listed = answer.get(key)
+    names = plain_names(device.name, listed if isinstance(listed, list) else [None])
+    if not all(name.endswith(ending) for name in names):
+        raise UserError(f"{device.name}: its {key} are not all {ending} files", _STRANGE)
+    return names
+
+
+def _measurement(device: Device, path: Path, outputs: Sequence[str]) -> Measurement:
+    """What the file says, held against the files it came with."""
+    measurement = read_measurement(path, device.name)
+    if path.name != f"{measurement.runtime}-{measurement.name}.json":
+        raise UserError(f"{device.name}: {path.name} is a measurement of something else", _STRANGE)
+    if measurement.outputs is not None:
+        file = measurement.outputs["file"]
+        if file not in outputs:
+            raise UserError(f"{device.name}: {path.name} names logits that did not come with it", _STRANGE)
+        if sha256(path.with_name(file)) != measurement.outputs["sha256"]:
+            raise UserError(f"{device.name}: {file} is not what was computed: its SHA-256 differs", "measure again")
+    return measurement

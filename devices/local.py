@@ -1,6 +1,5 @@
 """This machine, as a device like any other."""
 
-import json
 import os
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import runtimes
+from devices.answers import plain_names, read_probe
 from devices.protocol import Finished
 from runtimes.errors import UserError
 from runtimes.files import replacing
@@ -25,6 +25,10 @@ class Local:
 
     name = "local"
     python = sys.executable
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._closed = False
 
     def run(self, command: Sequence[str], place: str, on_line: Callable[[str], None] | None = None) -> Finished:
         """Run `command` in the folder `place`; it is ended if this is interrupted.
@@ -41,11 +45,16 @@ class Local:
             text=True,
             errors="replace",
         ) as process:
+            self._running.add(process)
             try:
                 stdout, stderr = _read_both(process, on_line)
             except BaseException:
                 _end(process)
                 raise
+            finally:
+                self._running.discard(process)
+        if self._closed:
+            raise UserError("this machine: the command was ended here", "give the same command again")
         return Finished(process.returncode, stdout, stderr)
 
     def push(self, folder: Path) -> str:
@@ -54,23 +63,28 @@ class Local:
 
     def pull(self, place: str, names: Sequence[str], folder: Path) -> None:
         """Copy the files; each appears whole or not at all."""
-        for name in names:
+        for name in plain_names("this machine", names):
+            there = Path(place) / name
+            if there.is_symlink() or not there.is_file():
+                raise UserError(f"{there} is not there, or no file of its own", "measure again")
             with replacing(folder / name) as temporary:
-                shutil.copyfile(Path(place) / name, temporary)
+                shutil.copyfile(there, temporary)
 
     def probe(self) -> dict[str, Any]:
         """What `python -m runtimes probe` says, in a process of its own: it imports the runtimes' libraries."""
         beside = str(Path(next(iter(runtimes.__path__))).parent)
         finished = self.run([self.python, "-m", "runtimes", "probe"], beside)
-        if finished.code:
-            said = finished.stderr.strip().splitlines() or ["it gave no reason"]
-            raise UserError("this machine cannot be probed", said[-1])
-        found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-        return found
+        return read_probe("this machine", finished)
 
     def by_hand(self, command: Sequence[str], place: str) -> str:
         """For a shell."""
         return f"cd {shlex.quote(place)} && {shlex.join(command)}"
+
+    def close(self) -> None:
+        """There is no connection; what runs in another thread is ended."""
+        self._closed = True
+        for process in list(self._running):
+            _end(process)
 
 
 def _environment() -> dict[str, str]:
