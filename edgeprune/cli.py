@@ -177,7 +177,7 @@ def compile(run: option.Run) -> None:
 @app.command()
 def measure(
     run: option.Run,
-    device: option.Devices = ["local"],  # noqa: B006
+    device: option.Devices = [],  # noqa: B006
     ssh_config: option.SshConfig = None,
     python: option.Python = None,
     target: option.OfTarget = None,
@@ -194,14 +194,16 @@ def measure(
 
     Several devices are measured at once. What was measured before and is not measured again stays.
     """
-    from edgeprune.measuring import Boards, measure_run, take_over_results
+    from edgeprune.measuring import LOCAL, Boards, measure_run, take_over_results
     from edgeprune.verbs import workload
 
     asked = workload(runtime, protocol, batch, threads, cpus, power_mode, lock_clocks=lock_clocks)
     if results is not None:
-        written = take_over_results(run, results, device, asked)
+        others = {"ssh_config": ssh_config, "python": python, "target": target}
+        written = take_over_results(run, results, device, {**asked, **_given(others)})
     else:
-        written = measure_run(run, Boards(tuple(device), ssh_config, python), asked, target, _progress())
+        boards = Boards(tuple(device or [LOCAL]), ssh_config, python)
+        written = measure_run(run, boards, asked, target, _progress())
     print("\n".join(map(str, written)))
 
 

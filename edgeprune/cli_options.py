@@ -28,7 +28,9 @@ TeacherModel = Annotated[str | None, typer.Option(help="The teacher's network.  
 TeacherCheckpoint = Annotated[str | None, typer.Option(help="The teacher's weights.")]
 Devices = Annotated[
     list[str],
-    typer.Option("--device", help="local, a name of your devices.toml, or ssh://[user@]host[:port]; repeat it."),
+    typer.Option(
+        "--device", help="local, a name of your devices.toml, or ssh://[user@]host; repeat it.  [default: local]"
+    ),
 ]
 SshConfig = Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of your own OpenSSH configuration.")]
 Python = Annotated[str | None, typer.Option(metavar="PATH", help="The interpreter on the device.")]

@@ -1,10 +1,11 @@
 """`edgeprune compare A B --device D`: two networks of any two runs in one bundle, measured in turns on each device.
 
-What it leaves has the form of a run folder with the networks `a` and `b`, so that it is compared and reported as one.
+What it leaves is laid out as a run folder with the networks `a` and `b`, so that it is compared as one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,9 @@ import numpy as np
 from edgeprune.bench import Bench
 from edgeprune.comparing import named
 from edgeprune.data.records import Images
-from edgeprune.measuring import Boards, bundle_for, on_all
+from edgeprune.measuring import Boards, bundled, on_all
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
-from edgeprune.verbs import opened
 from export.bundle import NetworkFile, write_bundle
 from runtimes.errors import UserError
 from runtimes.files import read_json, replacing, write_json
@@ -53,8 +53,8 @@ def measure_together(
     target: str | None,
     out: Path,
     progress: Progress,
-) -> tuple[str, str]:
-    """Measure both networks in turns on every device, into the folder `out`; the names to compare them by then.
+) -> list[Path]:
+    """Measure both networks in turns on every device, into the folder `out`, where they are called as in `SIDES`.
 
     Args:
         asked: each a run folder or `RUN:NETWORK`, without a network the sparse one.
@@ -66,7 +66,7 @@ def measure_together(
             else, or what a device says.
     """
     devices = boards.open()
-    a, b = (_side(name, target) for name in asked)
+    a, b = (_side(name, target, progress) for name in asked)
     if a.images != b.images:
         raise UserError(
             f"{asked[0]} and {asked[1]} do not answer the same test images, normalised in the same way",
@@ -80,17 +80,22 @@ def measure_together(
         _write_bundle(place, bundle, a)
         bench = Bench(a.run.recipe(), place)
         _ = bench.data.test.labels  # read once, before the devices share them
-        on_all(bench, devices, bundle, workload, progress)
-    return f"{out}:{SIDES[0]}", f"{out}:{SIDES[1]}"
+        return on_all(bench, devices, bundle, workload, progress)
 
 
-def _side(asked: str, target: str | None) -> _Side:
+def folder_of(asked: tuple[str, str]) -> Path:
+    """Where two networks are compared when nobody says: one folder for each pair, whatever their folders are called."""
+    sides = [named(side) for side in asked]
+    digest = hashlib.sha256("\n".join(f"{run.resolve()}:{network}" for run, network in sides).encode()).hexdigest()[:6]
+    return Path("runs") / "-".join(["compare", *(f"{run.resolve().name}.{network}" for run, network in sides), digest])
+
+
+def _side(asked: str, target: str | None, progress: Progress) -> _Side:
     folder, network = named(asked)
-    run = opened(folder)
+    run, bundle = bundled(folder, target, progress)
     exported = run["export"] if target is None else run["export"] / target
     networks = read_json(exported / "manifest.json")["networks"]
     entry = pick(networks, network, f"network of {exported}")
-    bundle = bundle_for(run, target)
     return _Side(run, exported / entry["file"], entry, bundle, read_json(bundle / "manifest.json"))
 
 
@@ -103,7 +108,14 @@ def _make_ready(place: RunDir) -> None:
 
 
 def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -> None:
-    """The two files and a manifest that tells of them as an export's does; each network has a role of its own."""
+    """The two files and a manifest that tells of them as an export's does; each network has a role of its own.
+
+    Measurements of another pair go: there `a` and `b` were something else.
+    """
+    manifest = place["export"] / "manifest.json"
+    before = read_json(manifest)["networks"] if manifest.is_file() else {}
+    if {name: entry["sha256"] for name, entry in before.items()} != {n: s.entry["sha256"] for n, s in sides.items()}:
+        shutil.rmtree(place["measure"], ignore_errors=True)
     shutil.rmtree(place["export"], ignore_errors=True)
     for name, side in sides.items():
         with replacing(place["export"] / f"{name}.onnx") as temporary:

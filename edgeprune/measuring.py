@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,16 +16,18 @@ from edgeprune.bench import Bench
 from edgeprune.pipeline import run, workbench
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
-from edgeprune.verbs import opened
+from edgeprune.verbs import opened, renew_bundle
 from export.bundle import brings_our_code
 from runtimes.errors import UserError
+
+LOCAL = "local"  # this machine, and nothing else
 
 
 @dataclass(frozen=True)
 class Boards:
     """The devices that were named, and how they are reached."""
 
-    names: tuple[str, ...] = ("local",)  # `local`, names of devices.toml, or ssh:// addresses
+    names: tuple[str, ...] = (LOCAL,)  # `local`, names of devices.toml, or ssh:// addresses
     ssh_config: Path | None = None
     python: str | None = None  # the interpreter there; None: the device's own entry says
 
@@ -32,6 +35,8 @@ class Boards:
         """All of them, none connected yet; an unknown one, or the same one twice, is a `UserError`."""
         devices = [open_device(name, ssh_config=self.ssh_config, python=self.python) for name in self.names]
         names = [device.name for device in devices]
+        if any(device.name == LOCAL != asked for device, asked in zip(devices, self.names, strict=True)):
+            raise UserError("a board cannot be called local", "give it a name of its own in devices.toml")
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise UserError(f"device {twice} is named twice", "name each device once: they are measured at once")
@@ -51,10 +56,8 @@ def measure_run(
         UserError: of each device that failed; what the others measured is kept.
     """
     devices = boards.open()
-    recipe = opened(folder).recipe()
-    _renew(opened(folder))
-    rundir = run(recipe, folder, progress, until="compile")
-    bundle = bundle_for(rundir, target)
+    rundir, bundle = bundled(folder, target, progress)
+    recipe = rundir.recipe()
     with rundir.locked():
         measured, bench = rundir.done("measure"), workbench(recipe, rundir)
         _ = bench.data.test.labels  # read once, before the devices share them
@@ -66,11 +69,11 @@ def measure_run(
             rundir.outdate("report")
 
 
-def _renew(rundir: RunDir) -> None:
-    """Have the bundle written again where another edgeprune wrote it: what measures travels in it."""
-    bundle = rundir["compile"] / "bundle"
-    if (bundle / "manifest.json").is_file() and not brings_our_code(bundle):
-        rundir.outdate("compile")
+def bundled(folder: Path, target: str | None, progress: Progress) -> tuple[RunDir, Path]:
+    """A run that is done up to its bundle, and the bundle for `target`; another edgeprune's is written again."""
+    renew_bundle(opened(folder))
+    rundir = run(opened(folder).recipe(), folder, progress, until="compile")
+    return rundir, bundle_for(rundir, target)
 
 
 def bundle_for(rundir: RunDir, target: str | None) -> Path:
@@ -83,11 +86,10 @@ def bundle_for(rundir: RunDir, target: str | None) -> Path:
             f"{rundir.path} has no bundle for {target}{others}",
             f"run `edgeprune export {rundir.path} --target {target}` first",
         )
-    if not brings_our_code(place / "bundle"):
+    if not brings_our_code(place / "bundle"):  # of another target: the recipe's own was renewed
         raise UserError(
             f"{place / 'bundle'} was written by another edgeprune, and measures as that one did",
-            f"write it again: edgeprune {'compile' if target is None else 'export'} {rundir.path}"
-            + (f" --target {target}" if target else ""),
+            f"write it again: edgeprune export {rundir.path} --target {target}",
         )
     return place / "bundle"
 
@@ -107,31 +109,33 @@ def on_all(
         try:
             wait(at_work)
         finally:
-            for device in devices:
-                device.close()
-    return _all_or_the_failures(devices, at_work)
+            with contextlib.ExitStack() as ends:  # all of them, also when closing one fails
+                for device in devices:
+                    ends.callback(device.close)
+    return gathered(devices, at_work)
 
 
-def _all_or_the_failures(devices: Sequence[Device], ended: Sequence[Future[list[Path]]]) -> list[Path]:
-    """What was measured; the failures together as one `UserError` where there are any."""
-    written: list[Path] = []
-    failures: list[UserError] = []
-    for future in ended:
-        try:
-            written += future.result()
-        except UserError as error:
-            failures.append(error)
+def gathered(devices: Sequence[Device], ended: Sequence[Future[list[Path]]]) -> list[Path]:
+    """What was measured. Where devices failed: a bug of ours first, else all of the user's errors as one."""
+    errors = [error for error in (future.exception() for future in ended) if error is not None]
+    failures = [error for error in errors if isinstance(error, UserError)]
+    for error in errors:
+        if not isinstance(error, UserError):
+            for failure in failures:
+                error.add_note(f"beside it: {failure.message}; {failure.hint}")
+            raise error
     if not failures:
-        return written
-    kept = f" ({len(devices) - len(failures)} of {len(devices)} devices were measured, and kept)" if written else ""
+        return [path for future in ended for path in future.result()]
+    fine = len(devices) - len(failures)
+    kept = f" ({fine} of {len(devices)} devices were measured, and kept)" if fine else ""
     raise UserError("; ".join(error.message for error in failures) + kept, "; ".join(error.hint for error in failures))
 
 
 def take_over_results(folder: Path, results: Path, names: Sequence[str], asked: Mapping[str, Any]) -> list[Path]:
     """Keep and score what was measured by hand on one device; return the measurements' files."""
-    if asked or len(names) != 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", names[0]):
+    if asked or len(names) != 1 or names[0] == LOCAL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", names[0]):
         raise UserError(
-            "results are taken over as they were measured, under one name for the device",
+            "results are taken over as they were measured, under one name for the device they were measured on",
             "for example: edgeprune measure RUN --results FOLDER --device orin-nano",
         )
     rundir = opened(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,22 @@ def opened(folder: Path) -> RunDir:
 
 def work(recipe: Recipe, folder: Path, progress: Progress, *, until: str) -> list[str]:
     """Run the pipeline up to `until`; return what to tell: the report's headline, the files the last step wrote."""
+    if until == "compile":
+        renew_bundle(RunDir(folder))
     written = run(recipe, folder, progress, until=until)[until]
     shown = (".html", ".md", ".onnx", ".safetensors")
     files = [str(path) for path in sorted(written.iterdir()) if path.suffix in shown or path.name == "bundle"]
     report = written / "report.json"
     return [str(read_json(report)["headline"]), *files] if report.is_file() else files
+
+
+def renew_bundle(rundir: RunDir) -> None:
+    """Have the run's bundle written again where another edgeprune wrote it: what measures travels in it."""
+    from export.bundle import brings_our_code
+
+    bundle = rundir["compile"] / "bundle"
+    if (bundle / "manifest.json").is_file() and not brings_our_code(bundle):
+        rundir.outdate("compile")
 
 
 def workload(
@@ -140,7 +152,7 @@ def compared(
     form: str,
 ) -> tuple[Compared, str]:
     """Compare two networks as they were measured, or on `boards` measured in turns now; the records and their text."""
-    from edgeprune.comparing import compare_runs, named
+    from edgeprune.comparing import compare_runs
     from edgeprune.report.pairs import FORMATS
 
     render = pick(FORMATS, form, "format")
@@ -152,10 +164,14 @@ def compared(
             )
         found = compare_runs(a, b)
     else:
-        from edgeprune.head_to_head import measure_together
+        from edgeprune.head_to_head import SIDES, folder_of, measure_together
 
-        place = out or Path("runs") / "-".join(["compare", *(named(side)[0].name for side in (a, b))])
-        found = compare_runs(*measure_together((a, b), boards, asked, target, place, progress))
+        place = out or folder_of((a, b))
+        measured = measure_together((a, b), boards, asked, target, place, progress)
+        sources = {path.relative_to(place).as_posix() for path in measured}
+        both = compare_runs(*(f"{place}:{side}" for side in SIDES))
+        now = tuple(pair for pair in both.pairs if pair.row.source in sources)  # not what was measured there before
+        found = replace(both, a=a, b=b, pairs=now, alone=())
     return found, render(found)
 
 

@@ -107,7 +107,7 @@ def test_bars_at_work_at_once_share_one_display_that_ends_with_the_last(capsys: 
     def at_work(name: str, number: int) -> None:
         with bars.step(name, number, 2) as step:
             both.wait(20)
-            step.tick(3, 4, "round 2")
+            step.tick(3, 4, "round 2 [/not markup]")
             step.tick(4, 4, "round 3")
 
     both = threading.Barrier(2)

@@ -11,6 +11,7 @@ from edgeprune.bench import Bench
 from edgeprune.data import Split
 from edgeprune.data.records import Images
 from edgeprune.progress import Tick
+from edgeprune.recipe import Measure
 from edgeprune.steps.export import COMPARED
 from export.bundle import NetworkFile, write_bundle
 from export.targets import Target
@@ -51,8 +52,6 @@ def exported_networks(exported: Path) -> dict[str, NetworkFile]:
 def _write(
     bench: Bench, folder: Path, networks: Mapping[str, NetworkFile], runtimes: Sequence[str], tick: Tick
 ) -> None:
-    settings = bench.recipe.measure
-    workload = Workload().changed(protocol=settings.protocol, batch=settings.batch, threads=settings.threads)
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(
         folder,
@@ -61,8 +60,13 @@ def _write(
         images=_told(bench.data.test, tick),
         preprocess=bench.data.preprocess.to_json(),
         runtimes=runtimes,
-        workload=workload,
+        workload=workload_of(bench.recipe.measure),
     )
+
+
+def workload_of(settings: Measure) -> Workload:
+    """How a recipe has its networks measured."""
+    return Workload().changed(protocol=settings.protocol, batch=settings.batch, threads=settings.threads)
 
 
 def _told(test: Split, tick: Tick) -> Iterator[Images]:

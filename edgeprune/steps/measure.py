@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,10 +19,11 @@ from devices.protocol import Device
 from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
 from edgeprune.progress import Tick
-from edgeprune.recipe import Measure
+from edgeprune.rundir import RunDir
+from edgeprune.steps.compile import workload_of
 from runtimes.errors import UserError
-from runtimes.files import sha256
-from runtimes.records import Measurement
+from runtimes.files import read_json, sha256
+from runtimes.records import Measurement, Workload
 
 
 def measure(bench: Bench, tick: Tick) -> list[Path]:
@@ -82,7 +85,9 @@ def _copy_logits(folder: Path, arrived: Path, measurement: Measurement) -> None:
 def _keep(path: Path, results: Path, bench: Bench) -> Path:
     """Move a measurement and its logits from where they arrived to where they stay, scored."""
     measurement = scored(Measurement.read(path), path.parent, bench.data.test.labels)
-    name = path.stem + conditions(measurement, bench.recipe.measure)
+    name = path.stem + conditions(
+        measurement, workload_of(bench.recipe.measure), _target(bench.run, measurement.bundle)
+    )
     results.mkdir(parents=True, exist_ok=True)
     if measurement.outputs is not None:
         file = f"logits-{name}.npy"
@@ -93,17 +98,43 @@ def _keep(path: Path, results: Path, bench: Bench) -> Path:
     return kept
 
 
-def conditions(measurement: Measurement, own: Measure) -> str:
-    """What a file's name adds where the measurement was not made under the recipe's conditions: `-b8-t1-quick`."""
-    told = ""
-    if (measurement.batch, measurement.threads, measurement.protocol) != (own.batch, own.threads, own.protocol):
-        told = f"-b{measurement.batch}-t{measurement.threads}-{measurement.protocol}"
-    cpus = measurement.workload.get("cpus")
-    told += f"-cpus{'_'.join(map(str, cpus))}" if cpus else ""
+def conditions(measurement: Measurement, own: Workload, target: str | None) -> str:
+    """What a file's name adds where the measurement was not made as the recipe has it: `-b8-t1-quick`, `-15W-locked`.
+
+    Equal for equal conditions only: what has no words of its own adds four digits of its hash.
+
+    Args:
+        own: the recipe's workload.
+        target: whose files were measured; None: the recipe's.
+    """
+    told, asked = f"-{target}" if target else "", own.changed(**_common(measurement)).to_json()
+    if any(asked[key] != own.to_json()[key] for key in ("batch", "threads", "protocol")):
+        told += f"-b{measurement.batch}-t{measurement.threads}-{measurement.protocol}"
+    workload = {**asked, **measurement.workload}
+    told += f"-cpus{'_'.join(map(str, workload['cpus']))}" if workload["cpus"] else ""
     settings = measurement.settings or {}
-    mode = (settings.get("power_mode") or {}).get("asked")
-    told += f"-{re.sub('[^A-Za-z0-9._]', '_', mode)}" if mode else ""
-    return told + ("-locked" if settings.get("clocks") else "")
+    mode = str((settings.get("power_mode") or {}).get("asked") or "")
+    plain = re.sub("[^A-Za-z0-9._]", "_", mode)
+    told += (f"-{plain}" if mode else "") + ("-locked" if settings.get("clocks") else "")
+    rest = {key: value for key, value in workload.items() if key != "cpus" and value != asked.get(key)}
+    rest |= {"mode": mode} if plain != mode else {}
+    return told + (f"-{_digits(rest)}" if rest else "")
+
+
+def _common(measurement: Measurement) -> dict[str, Any]:
+    return {"protocol": measurement.protocol, "batch": measurement.batch, "threads": measurement.threads}
+
+
+def _digits(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:4]
+
+
+def _target(run: RunDir, bundle: str) -> str | None:
+    """The target of the bundle of that id; None for the recipe's, and for one that is not there any more."""
+    for path in run["compile"].glob("*/bundle/manifest.json"):
+        if read_json(path).get("id") == bundle:
+            return path.parent.parent.name
+    return None
 
 
 def scored(measurement: Measurement, folder: Path, labels: Labels) -> Measurement:

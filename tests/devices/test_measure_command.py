@@ -137,7 +137,9 @@ def test_two_networks_are_measured_in_turns_on_a_board_and_held_to_limits(
     limits = ["--min-top1", "1", "--min-speedup", "5", "--junit", tmp_path / "junit.xml"]
     code, said, err = call(*asked, *limits, says=tmp_path / "says").wait()
     assert code == 16, err
-    (pair,) = json.loads(said)["pairs"]
+    told = json.loads(said)
+    assert (told["a"], told["b"], told["alone"]) == (f"{run}:dense", f"{run}:dense", [])
+    (pair,) = told["pairs"]
     assert (pair["device"], pair["a"], pair["b"], pair["together"]) == (of(server), "a", "b", True)
     assert pair["top1_difference"] == 0
     assert pair["differing_answers"] == 0
@@ -151,3 +153,17 @@ def test_two_networks_are_measured_in_turns_on_a_board_and_held_to_limits(
     ).wait()
     assert code == 2
     assert err.splitlines()[-2] == f"error: {run} is there and holds something else"
+
+
+def test_the_other_way_round_in_the_same_folder_is_another_comparison(run: Path, tmp_path: Path) -> None:
+    shared = ["--device", "local", "--out", tmp_path / "both", "--format", "json"]
+    differences = []
+    for number, names in enumerate((["dense", "pruned"], ["pruned", "dense"])):
+        sides = [f"{run}:{name}" for name in names]
+        code, said, err = call("compare", *sides, *shared, says=tmp_path / str(number)).wait()
+        assert code == 0, err
+        (pair,) = json.loads(said)["pairs"]
+        differences.append(pair["top1_difference"])
+        assert {"a", "b"} == {path.stem.removeprefix("ort-") for path in (tmp_path / "both/5-measure").rglob("*.json")}
+    assert differences[0] == -differences[1]
+    assert differences[0], "or exchanging them would show nothing"
