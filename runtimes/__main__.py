@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Dict, List, Optional
 
+from runtimes import installing
 from runtimes.errors import UserError
 from runtimes.lifetime import end_with_named_parent
 
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--power-mode", metavar="NAME", help="switch a Jetson to it, and back afterwards")
     measure.add_argument("--lock-clocks", action="store_true", help="fix the clocks, and let them go afterwards")
     measure.add_argument("--timeout", type=float, metavar="S", help="seconds of silence after which an engine hangs")
+    measure.add_argument("--sample-s", type=float, metavar="S", help="between two looks at power and clocks; 0: none")
     measure.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="handed to the runtime")
     measure.add_argument("--no-accuracy", action="store_true", help="time only: do not write what the networks answer")
     trtexec = commands.add_parser("trtexec", help="build and time the networks of a bundle with NVIDIA's trtexec")
@@ -106,7 +108,7 @@ def _trtexec(arguments: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
-    given = {name: getattr(arguments, name) for name in ("protocol", *_COUNTS)}
+    given = {name: getattr(arguments, name) for name in ("protocol", *_COUNTS, "sample_s")}
     given["cpus"] = _cpus(arguments.cpus)
     given["timeout_s"] = arguments.timeout
     changed = {name: value for name, value in given.items() if value is not None}
@@ -118,7 +120,7 @@ def _overrides(arguments: argparse.Namespace, options: Any) -> Dict[str, Any]:
 
 
 def _cpus(text: Optional[str]) -> Optional[List[int]]:
-    from runtimes.sampler import parse_cpu_list
+    from runtimes.readings import parse_cpu_list
 
     try:
         found = None if text is None else parse_cpu_list(text)
@@ -146,7 +148,7 @@ def _check_numpy() -> None:
     if importlib.util.find_spec("numpy") is None:
         raise UserError(
             "numpy is not installed for {}".format(sys.executable),
-            "run `{} -m pip install numpy`".format(sys.executable),
+            "run {}".format(installing.command("numpy")),
         )
 
 

@@ -1,6 +1,7 @@
 """Power and energy of one network, from the samples that were taken while it was at work. Pure functions."""
 
 import bisect
+import statistics
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from runtimes.board.rails import Power, total
@@ -30,6 +31,21 @@ def within(samples: Sequence[Sample], spans: Sequence[Span]) -> List[Sample]:
     for begin, end in sorted(spans):
         found.extend(samples[bisect.bisect_right(times, begin) : bisect.bisect_right(times, end)])
     return found
+
+
+def covered(samples: Sequence[Sample], spans: Sequence[Span], reach_s: float) -> float:
+    """The share of the spans' seconds in which power was watched: those up to `reach_s` after a sample of it."""
+    times = [sample.at_s for sample in samples if sample.rails_mw]
+    watched = [(at_s, min(at_s + reach_s, later)) for at_s, later in zip(times, [*times[1:], float("inf")])]
+    seconds = sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in spans for since, until in watched)
+    return seconds / max(sum(end - begin for begin, end in spans), 1e-9)
+
+
+def median_of_each(samples: Sequence[Sample], spans: Sequence[Span], column: str) -> List[float]:
+    """The median of a column in each span, without the spans in which nothing was read and without zeros (off)."""
+    values = [[getattr(sample, column) or 0.0 for sample in within(samples, [span])] for span in spans]
+    known = [[value for value in members if value > 0] for members in values]
+    return [statistics.median(members) for members in known if members]
 
 
 def mean_rails(samples: Sequence[Sample]) -> Dict[str, float]:

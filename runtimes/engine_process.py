@@ -99,10 +99,14 @@ class EngineProcess:
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         """End the process: asked nicely after success, killed otherwise."""
+        self.end(5.0 if kind is None else 0.0)
+
+    def end(self, patience_s: float = 5.0) -> None:
+        """End the process, which gets `patience_s` seconds to do so by itself; it may have ended already."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=5.0 if kind is None else 0.0)
+            self._process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

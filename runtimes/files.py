@@ -12,7 +12,7 @@ from typing import Any, Iterator
 from runtimes.errors import UserError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
 
 @contextlib.contextmanager
@@ -56,14 +56,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON from `path`; a missing or damaged file is a `UserError`."""
+    """Read JSON from `path`; a missing or damaged file is a `UserError`, and so is one that holds NaN or infinity."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise UserError("{} is missing".format(path), "the step that writes it has not been run") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         what = "{} is not JSON: {}".format(path, error)
         raise UserError(what, "delete it and run the step that writes it again") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError("{} is no number".format(name))
 
 
 def sha256(path: Path) -> str:
@@ -73,6 +77,13 @@ def sha256(path: Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """A `UserError` where the system does not let `path` be written in the block, or there is no room for it."""
+    with _full_disk_told(path), _refusal_told(path):
+        yield
 
 
 @contextlib.contextmanager

@@ -1,34 +1,40 @@
 """The coordinator: every engine in a process of its own, timed in turns, one at a time.
 
-    rounds of three engines:   A B C   B C A   C A B   A B C ...
+    rounds of three engines:   A B C   B A C   C A B   B C A ...
 
-Interleaving gives each engine the same share of whatever happens to the machine meanwhile, and rotating the order
-gives each the same neighbours; so dense and sparse compare even where neither number is repeatable by itself. The
-engines that are not being timed are blocked in a read and use no processor, but they do hold their memory.
+Interleaving gives each engine the same share of whatever happens to the machine meanwhile, and the order changes so
+that each has the same neighbours (`runtimes.turns`); so dense and sparse compare even where neither number is
+repeatable by itself. The engines that are not being timed are blocked in a read and use no processor, but they do hold
+their memory.
 
 That is one pass. The next one has fresh processes, because where the memory of a process happens to lie changes its
 speed, and an engine of another build where there is one. A second process of the baseline's engine, its twin, takes
 its turns like any other: how far the two are apart is what a difference has to exceed.
+
+The images are answered at the end of the first pass, by the engines whose receipt is kept. An engine may take far more
+memory for that than before and never give it back, so each process ends with its answer, and the twins before.
 """
 
 import contextlib
 import datetime
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from runtimes import RUNTIMES, sampler
+from runtimes import RUNTIMES, results, sampler
 from runtimes.board.settings import Settings, applied
 from runtimes.bundle import Bundle, verify
 from runtimes.energy import Span
 from runtimes.engine_process import EngineProcess
+from runtimes.errors import UserError
 from runtimes.jobs import Job, builds, compiled, new_job
 from runtimes.records import Measurement, Workload
+from runtimes.room import Room
 from runtimes.tables import pick
 from runtimes.trial import Pass, Round, Session, Trial, measurement, read_round
+from runtimes.turns import Turns
 from runtimes.watch import Watch
 
-_Entry = TypeVar("_Entry")
 _BASELINE = "dense"
 _COMING_DOWN = 0.25  # of the idle time, which is not counted: the clocks come down first
 
@@ -50,12 +56,6 @@ class _Running(NamedTuple):
 
     trial: Trial
     process: EngineProcess
-
-
-def rotated(entries: Sequence[_Entry], turn: int) -> List[_Entry]:
-    """`entries` in order, starting from number `turn`, and around."""
-    first = turn % len(entries)
-    return [*entries[first:], *entries[:first]]
 
 
 def measure(
@@ -82,9 +82,10 @@ def measure(
         Name of the JSON file -> what is in it, in the order of runtimes, then networks.
 
     Raises:
-        UserError: an unknown name, a damaged bundle, a missing runtime, a network the runtime cannot load, a
-            processor or setting that cannot be had, or a worker that died or hung; no measurement is written then.
-            Or a setting that could not be put back: the measurements are written then.
+        UserError: an unknown name, a damaged bundle, a missing runtime, a network the runtime cannot load, too little
+            memory, a processor or setting that cannot be had, an `out` that cannot be written or that another
+            measurement writes to, or a worker that died or hung; no measurement is written then. Or a setting that
+            could not be put back: the measurements are written then.
     """
     started_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     names = list(dict.fromkeys(runtimes or bundle.runtimes))
@@ -95,16 +96,17 @@ def measure(
     jobs = [new_job(bundle, name, network, workload) for name in names for network in chosen]
     measured: Dict[str, Measurement] = {}
     done: Optional[Tuple[List[Trial], Session]] = None
-    try:
-        with applied(settings, say) as changed:
-            done = _measured(jobs, bundle, out, workload, say, started_at)
-    finally:
-        if done is not None:
-            trials, session = done
-            session = session._replace(settings=changed)
-            for trial in trials:
-                measured[trial.file + ".json"] = measurement(trial, session)
-                measured[trial.file + ".json"].write(out / (trial.file + ".json"))
+    with results.own(out):
+        try:
+            with applied(settings, say) as changed:
+                done = _measured(jobs, bundle, out, workload, say, started_at)
+        finally:
+            if done is not None:
+                trials, session = done
+                session = session._replace(settings=changed)
+                for trial in trials:
+                    measured[trial.file + ".json"] = measurement(trial, session)
+                    measured[trial.file + ".json"].write(out / (trial.file + ".json"))
     return measured
 
 
@@ -114,18 +116,19 @@ def _measured(
     before = sampler.changing()
     progress = Progress(_steps(jobs, workload), say)
     trials = [Trial(variants) for variants in compiled(jobs, workload, progress.step)]
-    running = [*trials, *_twins(trials)]
+    twins = _twins(trials)
+    running, turns = [*trials, *twins], Turns(len(trials) + len(twins))
     idle: List[Span] = []
     with Watch(workload.sample_s, engines_on=workload.cpus) as watch:
         for number in range(workload.passes):
             with _started(running, number) as engines:
-                _load(engines, progress)
+                _load(engines, len(twins), progress)
                 idle += _idle(watch, workload.idle_s)
-                _time_in_turns(engines, workload, watch, progress)
+                _time_in_turns(engines, workload, watch, turns, progress)
                 if number == workload.passes - 1:
                     facts = sampler.facts(before)
-                    if workload.accuracy:
-                        _answer_all(engines[: len(trials)], out, bundle.images, progress)
+                if number == 0 and workload.accuracy:
+                    _answer_all(engines, out, bundle.images, progress)
     return trials, Session(bundle, workload, facts, started_at, watch.seen(), idle, None)
 
 
@@ -180,9 +183,12 @@ def _started(trials: Sequence[Trial], number: int) -> Iterator[List[_Running]]:
         yield engines
 
 
-def _load(engines: Sequence[_Running], progress: Progress) -> None:
+def _load(engines: Sequence[_Running], twins: int, progress: Progress) -> None:
+    room = Room(len(engines) - twins, twins)
     for trial, process in engines:
         trial.passes[-1].loaded = process.ask("load")
+        if len(trial.passes) == 1:  # the next pass fits as this one does
+            room.one_more()
         progress.step("{} load".format(process.name))
 
 
@@ -196,28 +202,44 @@ def _idle(watch: Watch, seconds: float) -> List[Span]:
     return [(begin, watch.mark())]
 
 
-def _time_in_turns(engines: Sequence[_Running], workload: Workload, watch: Watch, progress: Progress) -> None:
-    for number in range(workload.rounds):
-        for trial, process in rotated(engines, number):
+def _time_in_turns(
+    engines: Sequence[_Running], workload: Workload, watch: Watch, turns: Turns, progress: Progress
+) -> None:
+    turns.open()
+    for _ in range(workload.rounds):
+        for trial, process in [engines[number] for number in turns.order()]:
             trial.passes[-1].rounds.append(_round(process, workload, watch))
             progress.step("{} round {}".format(process.name, len(trial.rounds)))
 
 
 def _round(process: EngineProcess, workload: Workload, watch: Watch) -> Round:
     """One turn; what is read of the machine lies around it, and only the watch's thread is awake in it."""
-    before = sampler.sample()
+    before = sampler.sample(cpus=workload.cpus)
     begin = watch.mark()
     reply = process.ask("round", silent_s=workload.longest_round_s)
-    end = watch.mark()
-    return Round(reply, (begin, end), read_round(before, sampler.sample(), reply["cpu_s"]))
+    after = sampler.sample(cpus=workload.cpus)  # before the mark, which takes a while: the clock comes down
+    return Round(reply, (begin, watch.mark()), read_round(before, after, reply["cpu_s"]))
 
 
 def _answer_all(engines: Sequence[_Running], out: Path, images: int, progress: Progress) -> None:
-    """The accuracy pass: all images through the engines that were timed, those of the last pass."""
+    """The accuracy pass: all images through the engines that were timed."""
     for trial, process in engines:
-        classes = trial.passes[-1].loaded["classes"]
-        if classes:
-            name = "logits-{}.npy".format(trial.file)
-            found = process.ask("answer", path=str((out / name).resolve()), n=images, classes=classes)
-            trial.outputs = {"file": name, **found}
-        progress.step("{} answers".format(process.name))
+        if trial.is_twin:
+            process.end()
+    for trial, process in engines:
+        if not trial.is_twin:
+            _answer(trial, process, out, images)
+            process.end()
+            progress.step("{} answers".format(process.name))
+
+
+def _answer(trial: Trial, process: EngineProcess, out: Path, images: int) -> None:
+    """What fails here costs no time that was measured: the trial keeps the reason."""
+    classes, name = trial.passes[-1].loaded["classes"], "logits-{}.npy".format(trial.file)
+    if not classes:
+        return
+    try:
+        found = process.ask("answer", path=str((out / name).resolve()), n=images, classes=classes)
+        trial.outputs = {"file": name, **found}
+    except UserError as error:
+        trial.unanswered = error.message

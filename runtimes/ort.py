@@ -1,11 +1,11 @@
 """ONNX Runtime on the CPU. The only file that imports onnxruntime, and only when a function here is called."""
 
-import sys
 from pathlib import Path
 from typing import Any, List, Mapping, Optional
 
 import numpy as np
 
+from runtimes import installing
 from runtimes.errors import UserError
 
 
@@ -64,8 +64,8 @@ def missing() -> Optional[str]:
     try:
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        return "onnxruntime cannot be imported ({}): install it with `{} -m pip install onnxruntime`".format(
-            _first_line(error), sys.executable
+        return "onnxruntime cannot be imported ({}): install it with {}".format(
+            _first_line(error), installing.command("onnxruntime")
         )
     return None
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from runtimes.arrival import received, shown
 from runtimes.checks import Check, at_least, is_flag, is_text, table_of, whole
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_text
-from runtimes.record_fields import KINDS
 from runtimes.tables import pick
 
 SCHEMA_VERSION = 1
@@ -44,7 +44,7 @@ class Workload:
     sample_s: float = 0.1  # between two samples of the watch; 0: none is kept
     cpus: Tuple[int, ...] = ()  # processors the engines may use; (): all
     accuracy: bool = True  # whether the test images are answered
-    accuracy_batch: int = 64  # images at once, untimed
+    accuracy_batch: int = 64  # images at once, untimed; fewer where so many have more than 4 MiB of inputs
     timeout_s: float = 300.0  # an engine that says nothing for so long hangs
     options: Mapping[str, str] = field(default_factory=dict)  # handed to the runtime's `load` as they are
 
@@ -191,7 +191,7 @@ class Measurement:
     passes: List[Mapping[str, Any]] = field(default_factory=list)  # rounds, load_ms, ..., of each pass in order
     twin_ns: Optional[List[List[int]]] = None  # a second process of the same engine in the same turns: the noise floor
     power: Optional[Mapping[str, Any]] = None  # source, scope, rails, mean_mw, idle_mw, energy_mj, ...
-    watch: Optional[Mapping[str, Any]] = None  # source, interval_s, rate_hz, overhead_cores, columns
+    watch: Optional[Mapping[str, Any]] = None  # source, note, interval_s, rate_hz, overhead_cores, columns
     settings: Optional[Mapping[str, Any]] = None  # what was switched for this measurement and restored after it
     reasons: Mapping[str, str] = field(default_factory=dict)  # why a field above is None
 
@@ -204,17 +204,19 @@ class Measurement:
 
     @classmethod
     def from_json(cls, content: Any, origin: str = "measurement") -> "Measurement":
-        """A measurement from its document; `origin` names it in the `UserError` that damaged content raises."""
+        """A measurement from its document; `origin` names it in the `UserError` that damaged content raises.
+
+        Its texts are printable from here on, and its summaries are those of its own samples, see `runtimes.arrival`.
+        """
         _check_head(content, origin)
-        values = {name: content[name] for name in _field_names(cls) if name in content}
-        missing = sorted(set(_REQUIRED) - set(values))
+        document = {name: content[name] for name in _field_names(cls) if name in content}
+        missing = sorted(set(_REQUIRED) - set(document))
         if missing:
             raise _damaged(origin, "{} is missing".format(missing[0]))
-        for name, value in values.items():
-            if name in KINDS and not KINDS[name](value):
-                raise _damaged(origin, "{} is {}".format(name, _short(value)))
-        if values["n"] != sum(len(samples) for samples in values["latency_ns"]):
-            raise _damaged(origin, "n is {}, which is not the number of its latencies".format(values["n"]))
+        try:
+            values = received(document)
+        except ValueError as error:
+            raise _damaged(origin, str(error)) from None
         values["warnings"] = [Doubt(entry["code"], entry["message"]) for entry in values["warnings"]]
         return cls(**values)
 
@@ -257,14 +259,9 @@ def _check_head(content: Any, origin: str) -> None:
         raise _damaged(origin, "no object of kind '{}'".format(KIND))
     if content.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
-            "{}: schema_version {} of a measurement is not known".format(origin, content.get("schema_version")),
+            "{}: schema_version {} of a measurement is not known".format(origin, shown(content.get("schema_version"))),
             "this edgeprune reads version {}: measure again, or use the edgeprune that wrote it".format(SCHEMA_VERSION),
         )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _REQUIRED = [

@@ -9,13 +9,14 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from runtimes.board.commands import Run, run_command
 from runtimes.board.facts import board_facts, board_state
 from runtimes.board.raspberry_pi import throttled_bits
+from runtimes.board.settings import settings_left
 from runtimes.board.thermal import over_current_events, zones
-from runtimes.readings import ROOT, Reading, parse_number, read
+from runtimes.readings import ROOT, Reading, parse_number, parse_sizes, read
 
 _CPUS = "sys/devices/system/cpu"
 _MOST_CLOCKS = 8  # reading one can take milliseconds on a board, and eight tell the story
@@ -26,7 +27,7 @@ class Sample(NamedTuple):
 
     at_s: float  # time.monotonic
     busy_s: Reading  # CPU seconds of all cores since boot, whoever used them
-    clock_mhz: Reading  # of the fastest core this process may use
+    clock_mhz: Reading  # of the fastest core
 
 
 # Parsers ---------------------------------------------------------------------------------------------------------
@@ -42,10 +43,10 @@ def parse_cpuinfo(text: str) -> Dict[str, List[str]]:
     return found
 
 
-def parse_sizes(text: str) -> Dict[str, int]:
-    """/proc/meminfo or /proc/<pid>/status: the lines that carry kB, key -> bytes."""
-    lines = re.findall(r"^(\w+(?:\(\w+\))?):\s+(\d+) kB$", text, re.MULTILINE)
-    return {key: int(kilobytes) * 1024 for key, kilobytes in lines}
+def parse_printed_clocks(text: str) -> Dict[int, float]:
+    """/proc/cpuinfo: the clock of each processor in MHz, by its number; empty where it prints none."""
+    found = parse_cpuinfo(text)
+    return {int(cpu): float(mhz) for cpu, mhz in zip(found.get("processor", []), found.get("cpu MHz", []))}
 
 
 def parse_busy_ticks(text: str) -> Optional[int]:
@@ -66,38 +67,27 @@ def parse_load_average(text: str) -> Optional[List[float]]:
     return [float(field) for field in found.groups()] if found else None
 
 
-def parse_cpu_list(text: str) -> List[int]:
-    """A kernel CPU list such as `0-3,6`: [0, 1, 2, 3, 6]."""
-    cpus: List[int] = []
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return cpus
-
-
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
-def sample(root: Path = ROOT) -> Sample:
-    """One reading of what changes from second to second."""
+def sample(root: Path = ROOT, cpus: Sequence[int] = ()) -> Sample:
+    """One reading of what changes from second to second; the clock is that of `cpus`, or of all we may use."""
     ticks = read("proc/stat", parse_busy_ticks, root)
     busy = Reading(ticks.value / os.sysconf("SC_CLK_TCK")) if ticks.value is not None else ticks
-    clocks = clocks_mhz(root)
+    clocks = clocks_mhz(root, cpus)
     return Sample(time.monotonic(), busy, Reading(max(clocks.value)) if clocks.value else clocks)
 
 
-def clocks_mhz(root: Path = ROOT) -> Reading:
-    """The clock of each core this process may use, at most eight of them, in MHz."""
-    files = ["{}/cpu{}/cpufreq/scaling_cur_freq".format(_CPUS, cpu) for cpu in affinity().value or []]
-    khz = [read(name, parse_number, root).value for name in files[:_MOST_CLOCKS]]
+def clocks_mhz(root: Path = ROOT, cpus: Sequence[int] = ()) -> Reading:
+    """The clock of each of `cpus`, or of each core this process may use, in MHz; at most eight files are read."""
+    chosen = list(cpus or affinity().value or [])
+    files = ["{}/cpu{}/cpufreq/scaling_cur_freq".format(_CPUS, cpu) for cpu in chosen[:_MOST_CLOCKS]]
+    khz = [read(name, parse_number, root).value for name in files]
     if khz and None not in khz:
         return Reading([value / 1000 for value in khz])
-    found = read("proc/cpuinfo", _printed_clocks, root)
-    return found if found.value else Reading(None, "neither cpufreq in /sys nor 'cpu MHz' in /proc/cpuinfo")
-
-
-def _printed_clocks(text: str) -> Optional[List[float]]:
-    return [float(mhz) for mhz in parse_cpuinfo(text).get("cpu MHz", [])] or None
+    printed: Dict[int, float] = read("proc/cpuinfo", parse_printed_clocks, root).value or {}
+    found = [printed[cpu] for cpu in chosen if cpu in printed] or list(printed.values())
+    return Reading(found) if found else Reading(None, "neither cpufreq in /sys nor 'cpu MHz' in /proc/cpuinfo")
 
 
 def temperatures_mc(root: Path = ROOT) -> Reading:
@@ -206,7 +196,7 @@ def facts(before: Optional[Mapping[str, Reading]] = None, root: Path = ROOT, run
     `reasons` says for each None why it is one, by the name of the fact. Those of `runtimes.board.facts` are among them.
     """
     after = changing(root, run)
-    readings = {**_constant(root), **board_facts(root, run)}
+    readings = {**_constant(root), **board_facts(root, run), "settings_left": settings_left(root)}
     plain, reasons = _split({**readings, **(after if before is None else {})})
     for name, earlier in (before or {}).items():
         plain[name] = {"before": earlier.value, "after": after[name].value}

@@ -8,8 +8,9 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from runtimes import energy, sampler
 from runtimes.bundle import Bundle
-from runtimes.doubts import Evidence, doubts
+from runtimes.doubts import doubts
 from runtimes.energy import Span, Spent
+from runtimes.evidence import Evidence
 from runtimes.jobs import Job
 from runtimes.latency import pooled, summary_ms, throughput_ips
 from runtimes.readings import Reading
@@ -19,6 +20,7 @@ from runtimes.watch import Seen
 _NO_WATCH = Reading(None, "the watch was switched off: sample_s is 0")
 _NO_IDLE = "no sample was taken while the engines were idle: idle_s is 0, or too short"
 _NO_SCORE = "the host scores the logits: the labels stay there"
+_WATCHED = 0.5  # of its rounds' seconds, or there is no mean power
 _MIB = float(1 << 20)
 
 
@@ -80,6 +82,7 @@ class Trial:
     twin: Optional["Trial"] = None  # of the same engine, in a process of its own
     passes: List[Pass] = field(default_factory=list)
     outputs: Dict[str, Any] = field(default_factory=dict)
+    unanswered: Optional[str] = None  # why the images were not answered although they were to be
 
     @property
     def job(self) -> Job:
@@ -173,7 +176,9 @@ def _median(trial: Trial, name: str) -> float:
 
 def _reasons(readings: Mapping[str, Reading], trial: Trial, session: Session) -> Dict[str, str]:
     found = {name: str(reading.reason) for name, reading in readings.items() if reading.value is None}
-    found["top1"] = _NO_SCORE if trial.outputs else "nothing was answered"
+    found["top1"] = _NO_SCORE if trial.outputs else trial.unanswered or "nothing was answered"
+    if not trial.outputs:
+        found["outputs"] = found["top1"]
     if session.settings is None:
         found["settings"] = "no setting was asked for"
     power = readings["power"].value
@@ -206,19 +211,26 @@ def _twin(trial: Trial) -> Reading:
 def _power(trial: Trial, session: Session) -> Reading:
     if session.seen is None:
         return _NO_WATCH
-    spans = [timed.span for timed in trial.rounds]
+    seen, spans = session.seen, _spans(trial)
+    if seen.power.value is not None and seen.samples and energy.covered(seen.samples, spans, seen.reach_s) < _WATCHED:
+        return Reading(None, seen.stopped or "the watch slept through more than half of its rounds")
     mean_s = float(pooled([timed.reply["latency_ns"] for timed in trial.rounds]).mean()) / 1e9
-    return energy.power(session.seen.power, session.seen.samples, Spent(spans, mean_s), session.idle)
+    return energy.power(seen.power, seen.samples, Spent(spans, mean_s), session.idle)
+
+
+def _spans(trial: Trial) -> List[Span]:
+    return [timed.span for timed in trial.rounds]
 
 
 def _watch(trial: Trial, session: Session) -> Reading:
     seen = session.seen
     if seen is None:
         return _NO_WATCH
-    own = energy.within(seen.samples, [timed.span for timed in trial.rounds])
+    own = energy.within(seen.samples, _spans(trial))
     return Reading(
         {
             "source": seen.source,
+            "note": seen.note,
             "interval_s": seen.interval_s,
             "rate_hz": seen.rate_hz,
             "overhead_cores": seen.overhead_cores,
@@ -246,7 +258,14 @@ def _evidence(trial: Trial, session: Session) -> Evidence:
         complaints=[entry for job in trial.builds for entry in _complaints(job)],
         facts=facts,
         settings=session.settings,
+        gpu_clocks_mhz=_gpu_clocks_mhz(trial, session.seen),
+        watch_stopped=session.seen.stopped if session.seen else None,
+        unanswered=trial.unanswered,
     )
+
+
+def _gpu_clocks_mhz(trial: Trial, seen: Optional[Seen]) -> List[float]:
+    return energy.median_of_each(seen.samples, _spans(trial), "gpu_mhz") if seen else []
 
 
 def _complaints(job: Job) -> List[Mapping[str, str]]:

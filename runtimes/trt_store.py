@@ -7,11 +7,11 @@ the sidecar `<engine>.json` is held against the machine first and the reason for
 import hashlib
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from runtimes import sampler
+from runtimes.board.power_modes import noted_mode
 from runtimes.cuda import Gpu
 from runtimes.errors import UserError
 from runtimes.files import read_json, sha256
@@ -21,7 +21,6 @@ from runtimes.trt_wishes import Wishes
 
 SCHEMA_VERSION = 1
 KIND = "edgeprune.engine"
-_MODES = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 _COMPARED = (  # where it stands in the sidecar, and what to call it
     (("library", "name"), "library"),
     (("library", "version"), "version of the library"),
@@ -66,14 +65,10 @@ def this_machine(gpu: Optional[Gpu], root: Path = ROOT) -> Machine:
 
 def power_mode(root: Path = ROOT) -> Optional[str]:
     """The mode of a Jetson: "25W (1)", or "mode 1" where the name is not known; None elsewhere."""
-    status = read("var/lib/nvpmodel/status", root=root).value
-    found = re.search(r"pmode:(\d+)", status or "")
-    if not found:
+    mode = noted_mode(root)
+    if mode is None:
         return None
-    number = int(found.group(1))
-    names = _MODES.findall(read("etc/nvpmodel.conf", root=root).value or "")
-    name = next((name for listed, name in names if int(listed) == number), None)
-    return "{} ({})".format(name, number) if name else "mode {}".format(number)
+    return "{} ({})".format(mode.name, mode.id) if mode.name else "mode {}".format(mode.id)
 
 
 def engine_path(folder: Path, onnx: Path, onnx_sha256: str, wishes: Wishes) -> Path:
@@ -163,8 +158,8 @@ def file_difference(engine: Path, sidecar: Mapping[str, Any]) -> Optional[str]:
 
 def available_mb(root: Path = ROOT) -> Optional[int]:
     """MiB of memory that programs can still have: with little, TensorRT leaves kernels out without a word."""
-    found = read("proc/meminfo", sampler.parse_sizes, root).value
-    return found["MemAvailable"] >> 20 if found and "MemAvailable" in found else None
+    available = sampler.memory(root).get("MemAvailable")
+    return None if available is None else available >> 20
 
 
 def _at(content: Any, place: Any) -> Any:

@@ -6,7 +6,6 @@ network with random numbers, not with the bundle's images; its kernels do the sa
 
 import datetime
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from runtimes import sampler
+from runtimes.board.commands import find_program
 from runtimes.bundle import Bundle, Network, verify
 from runtimes.errors import UserError
 from runtimes.files import write_json, write_text
@@ -41,7 +41,7 @@ def find(places: Sequence[Path] = _PLACES) -> str:
     Raises:
         UserError: it is in none of them.
     """
-    found = shutil.which("trtexec") or next((str(place) for place in places if os.access(str(place), os.X_OK)), None)
+    found = find_program("trtexec") or next((str(place) for place in places if os.access(str(place), os.X_OK)), None)
     if found is None:
         raise UserError(
             "trtexec is not on PATH and not in {}".format(", ".join(str(place.parent) for place in places)),

@@ -11,11 +11,37 @@ from pathlib import Path
 from types import TracebackType
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Type
 
+from runtimes.board.commands import find_program
 from runtimes.readings import ROOT, Reading
-from runtimes.watch_sources import Sample, Source, open_source
+from runtimes.watch_files import Files
+from runtimes.watch_sources import Sample, Source
+from runtimes.watch_tegrastats import Child
 
 _OFF = Reading(None, "the watch was switched off: sample_s is 0")
+_REACH_S, _REACH = 1.0, 5  # seconds, intervals
 _PATIENCE_S = 10.0  # for the thread to come back from a slow file
+
+
+def open_source(interval_s: float, root: Path = ROOT, cpus: Sequence[int] = ()) -> Source:
+    """tegrastats where it is on PATH and speaks of power, or where nothing else does; else the files of /sys.
+
+    Args:
+        cpus: processors whose clock is looked at first; (): all alike.
+    """
+    files = Files(interval_s, root, cpus)
+    program = find_program("tegrastats")
+    if program is None:
+        return files
+    try:
+        child = Child(program, interval_s)
+    except OSError as error:
+        files.pass_over("tegrastats cannot be run: {}".format(error.strerror))
+        return files
+    if child.samples() and (child.power.value or not files.power.value):
+        return child
+    child.close()
+    files.pass_over(str(child.power.reason))
+    return files
 
 
 class Seen(NamedTuple):
@@ -25,9 +51,16 @@ class Seen(NamedTuple):
     power: Reading  # the name of what the rails are read from, or None and why there is none
     started_s: float  # time.monotonic
     samples: List[Sample]  # by time
-    interval_s: float  # asked for
+    interval_s: float  # between two samples
     rate_hz: float  # reached
     overhead_cores: float  # processors kept busy by watching
+    note: Optional[str] = None  # why another source was not taken
+    stopped: Optional[str] = None  # why there are no samples any more, where it ended too early
+
+    @property
+    def reach_s(self) -> float:
+        """For how long after a sample a watch that takes none may still be at work: a file can be slow."""
+        return _reach_s(self.interval_s)
 
 
 class Watch:
@@ -39,7 +72,7 @@ class Watch:
         self._stop = threading.Event()
         self._source: Optional[Source] = None
         self._error: Optional[Exception] = None
-        self._count, self._thread_s, self._begin, self._seconds = 0, 0.0, 0.0, 0.0
+        self._thread_s, self._marks_s, self._begin, self._seconds = 0.0, 0.0, 0.0, 0.0
 
     @property
     def power(self) -> Reading:
@@ -48,27 +81,44 @@ class Watch:
 
     def mark(self) -> float:
         """The time, `time.monotonic`, as a border: samples before it and after it are told apart."""
-        return self._source.mark() if self._source else time.monotonic()
+        if self._source is None:
+            return time.monotonic()
+        begin = time.thread_time()
+        try:
+            return self._source.mark()
+        finally:
+            self._marks_s += time.thread_time() - begin
 
     def seen(self) -> Optional[Seen]:
         """What there was to see, once the block has ended; None without a watch."""
-        if self._source is None:
+        source = self._source
+        if source is None:
             return None
-        busy_s = self._thread_s + self._source.cpu_s()
+        samples = source.samples()
         return Seen(
-            source=self._source.name,
-            power=self._source.power,
+            source=source.name,
+            power=source.power,
             started_s=self._begin,
-            samples=self._source.samples(),
-            interval_s=self._interval_s,
-            rate_hz=self._count / self._seconds,
-            overhead_cores=busy_s / self._seconds,
+            samples=samples,
+            interval_s=source.interval_s,
+            rate_hz=source.followed() / self._seconds,
+            overhead_cores=(self._thread_s + self._marks_s + source.cpu_s()) / self._seconds,
+            note=source.note,
+            stopped=self._stopped(source, samples),
         )
+
+    def _stopped(self, source: Source, samples: Sequence[Sample]) -> Optional[str]:
+        last_s = max(0.0, samples[-1].at_s - self._begin) if samples else 0.0
+        if self._error is not None:
+            return "the watch failed after {:.1f} s: {!r}".format(last_s, self._error)
+        if self._seconds - last_s > _reach_s(source.interval_s):
+            return "{} said nothing after {:.1f} s".format(source.name, last_s)
+        return None
 
     def __enter__(self) -> "Watch":
         if self._interval_s > 0:
             with _kept_off(self._engines_on):  # threads and children are born with this
-                self._source = open_source(self._interval_s, self._root)
+                self._source = open_source(self._interval_s, self._root, self._engines_on)
                 self._begin = time.monotonic()
                 self._thread = threading.Thread(target=self._follow, args=(self._source,), daemon=True)
                 self._thread.start()
@@ -77,26 +127,28 @@ class Watch:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        """End the thread and the child; an error in the thread is raised here, where none is under way."""
+        """End the thread and the child. An error in the thread costs no measurement: `Seen.stopped` tells it."""
         if self._source is None:
             return
+        self._seconds = time.monotonic() - self._begin
         self._stop.set()
         try:
             self._thread.join(_PATIENCE_S)
         finally:
             self._source.close()
-        self._seconds = time.monotonic() - self._begin
-        if self._error is not None and kind is None:
-            raise self._error
 
     def _follow(self, source: Source) -> None:
         begin = time.thread_time()
         try:
-            self._count = source.follow(self._interval_s, self._stop)
+            source.follow(self._stop)
         except Exception as error:  # kept: nobody sees what a thread raises
             self._error = error
         finally:
             self._thread_s = time.thread_time() - begin
+
+
+def _reach_s(interval_s: float) -> float:
+    return max(_REACH_S, _REACH * interval_s)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from runtimes.timing import time_calls
 
 _SETTLE = 0.1  # of a round passes before it is timed
 _OVERHEAD_SAMPLES = 2000
+_ACCURACY_BYTES = 4 << 20  # of a batch's inputs
 _MIB = float(1 << 20)
 
 
@@ -127,7 +128,7 @@ class Session:
         head = {"descr": "<f4", "fortran_order": False, "shape": (n, classes)}
         with replacing(Path(path)) as temporary, open(str(temporary), "wb") as file:
             np.lib.format.write_array_header_1_0(file, head)
-            for batch in batches(self._images, self._workload.accuracy_batch, self._preprocess):
+            for batch in batches(self._images, self._accuracy_batch(), self._preprocess):
                 logits = engine.run(batch)
                 _check_answer(logits, batch, classes)
                 odd += int((~np.isfinite(logits)).sum())
@@ -139,6 +140,11 @@ class Session:
                     "the bundle holds {} images where its manifest says {}".format(done, n), "copy it again"
                 )
         return {"n": n, "classes": classes, "sha256": sha256(Path(path)), "non_finite": odd}
+
+    def _accuracy_batch(self) -> int:
+        """Images at once: what a runtime takes for a large batch it may never give back, and a board has little."""
+        fitting: int = _ACCURACY_BYTES // self._inputs[0][0].nbytes
+        return max(1, min(self._workload.accuracy_batch, fitting))
 
     def close(self) -> None:
         """Close the engine, if there is one."""

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 from fake_programs import Board, set_mode
 
 CAPTURED = Path(__file__).resolve().parent / "captured" / "boards"
-PROGRAMS = ("tegrastats", "nvpmodel", "jetson_clocks", "trtexec", "sudo", "dpkg-query")
+PROGRAMS = ("tegrastats", "nvpmodel", "jetson_clocks", "trtexec", "sudo", "tee", "dpkg-query")
 REAL = ("self", "stat", "loadavg", "uptime", "vmstat", "mounts")  # in /proc: of the machine that plays the board
 _MILLIVOLTS = 5000
 
@@ -173,16 +175,23 @@ class FakeBoard:
 
     def behave(self, **how: Any) -> None:
         """From now on: `reboot`, `silent` (lists of power modes that need a reboot, or are not taken without a word),
-        `clocks_stay` (jetson_clocks does nothing), `sudo="password"`, `slow_s={program: seconds}`."""
+        `clocks_stay` (jetson_clocks does nothing), `sudo="password"`."""
         self.behaviour.update(how)
         (self.folder / "behaviour.json").write_text(json.dumps(self.behaviour))
 
+    @contextmanager
+    def held(self, what: str | int) -> Iterator[None]:
+        """Calls of the program of that name, or the call of that number, wait until the block ends."""
+        (self.folder / f"hold-{what}").touch()
+        try:
+            yield
+        finally:
+            (self.folder / f"hold-{what}").unlink()
+
     def as_ordinary_user(self) -> None:
         """The made-up /proc says that whoever asks is not root."""
-        place = self.root / "proc/self"
-        place.unlink()
-        place.mkdir()
-        (place / "status").write_text("Name:\tpython3\nUid:\t1000\t1000\t1000\t1000\n")
+        (self.root / "proc/self").unlink()
+        play_user(self.root, 1000)
 
     def without(self, *programs: str) -> None:
         """Remove executables."""
@@ -204,9 +213,19 @@ class FakeBoard:
 
     def calls(self, program: str) -> list[tuple[list[str], bool]]:
         """Arguments of each call of an executable, and whether it was root's."""
+        return [(words, is_root) for name, words, is_root in self.all_calls() if name == program]
+
+    def all_calls(self) -> list[tuple[str, list[str], bool]]:
+        """Every call of every executable so far."""
         path = self.folder / "calls.jsonl"
-        noted = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [(words, is_root) for name, words, is_root in noted if name == program]
+        return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def play_user(root: Path, number: int) -> None:
+    """The made-up /proc says that whoever asks is the user of that number; 0 is root."""
+    place = root / "proc/self"
+    place.mkdir(parents=True)
+    (place / "status").write_text(f"Name:\tpython3\nUid:\t{number}\t{number}\t{number}\t{number}\n")
 
 
 def make_board(folder: Path, name: str) -> FakeBoard:

@@ -1,4 +1,4 @@
-"""What the executables of a fake board do: tegrastats, nvpmodel, jetson_clocks, trtexec, sudo and dpkg-query.
+"""What the executables of a fake board do: tegrastats, nvpmodel, jetson_clocks, trtexec, sudo, tee and dpkg-query.
 
 They answer with captured prints, and change the made-up file tree as the real ones change a board's. Each call is
 written down in `calls.jsonl`. How well they behave stands in `behaviour.json`, see `fake_boards.FakeBoard.behave`.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SUDO = "FAKE_SUDO"  # environment: the fake sudo has let this through
+_LONGEST_HOLD_S = 60.0
 
 
 class Board:
@@ -55,23 +56,33 @@ class Board:
         """The folders of the processors' clocks."""
         return [f"sys/devices/system/cpu/cpufreq/policy{number}" for number in range(self.facts["cpus"])]
 
-    def note(self, program: str, words: list[str]) -> None:
-        """Write a call down."""
-        with (self.folder / "calls.jsonl").open("a") as calls:
+    def note(self, program: str, words: list[str]) -> int:
+        """Write a call down; how many there are now."""
+        with (self.folder / "calls.jsonl").open("a+") as calls:
             calls.write(json.dumps([program, words, self.is_root()]) + "\n")
+            calls.seek(0)
+            return len(calls.readlines())
+
+    def wait_while_held(self, program: str, number: int) -> None:
+        """A test may hold a program, or the call of a number, for as long as it looks at the board."""
+        deadline = time.monotonic() + _LONGEST_HOLD_S
+        while any((self.folder / f"hold-{what}").exists() for what in (program, number)):
+            if time.monotonic() > deadline:
+                sys.exit("held for too long")
+            time.sleep(0.01)
 
 
 def main(program: str, folder: str, words: list[str]) -> int:
     """Run one of them; its exit code."""
     board = Board(folder)
-    board.note(program, words)
-    time.sleep(board.behaviour.get("slow_s", {}).get(program, 0))
+    board.wait_while_held(program, board.note(program, words))
     return {
         "tegrastats": tegrastats,
         "nvpmodel": nvpmodel,
         "jetson_clocks": jetson_clocks,
         "trtexec": trtexec,
         "sudo": sudo,
+        "tee": tee,
         "dpkg-query": dpkg_query,
     }[program](board, words)
 
@@ -196,6 +207,19 @@ def sudo(board: Board, words: list[str]) -> int:
         print(f"sudo: {command[0]}: command not found", file=sys.stderr)
         return 1
     return subprocess.call(command, env={**os.environ, SUDO: "1"})
+
+
+def tee(board: Board, words: list[str]) -> int:
+    """To files of /sys: one that is opened and not written stays as it is."""
+    given = sys.stdin.read()
+    print(given, end="")
+    for name in words if given else []:
+        try:
+            Path(name).write_text(given)
+        except OSError as error:
+            print(f"tee: {name}: {error.strerror}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def dpkg_query(board: Board, words: list[str]) -> int:

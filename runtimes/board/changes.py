@@ -6,18 +6,19 @@ A note is a plain mapping, because it has to outlive the process that makes the 
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from runtimes.board import power_modes
 from runtimes.board.clocks import cpu_policies, gpu_clock
-from runtimes.board.privileged import as_root, find_program, last_words
+from runtimes.board.commands import find_program
+from runtimes.board.privileged import GOVERNOR, as_root, last_words, tee
 from runtimes.errors import UserError
 from runtimes.readings import read
 from runtimes.tables import pick
 
 Note = Mapping[str, Any]
-_CPUFREQ = "sys/devices/system/cpu/cpufreq"
 _FIXED = "performance"
+STORED = "clocks-*.conf"  # files of jetson_clocks
 
 
 class Place(NamedTuple):
@@ -25,7 +26,7 @@ class Place(NamedTuple):
 
     root: Path  # where the file system starts
     folder: Path  # for the files that jetson_clocks stores
-    note: Callable[[Note], None]  # called before each change with what undoes it
+    note: Callable[[Note], None]  # called before each change with what it sets and what undoes it
 
 
 # Power mode ------------------------------------------------------------------------------------------------------
@@ -41,8 +42,8 @@ def switch_power_mode(name: str, place: Place) -> Dict[str, Any]:
     number = pick(known, name, "power mode")
     if before["id"] != number:
         if clocks_pinned(place.root):  # the switch undoes that
-            _store_clocks(place)
-        place.note({"do": "power_mode", **before})
+            _store_clocks(place, ["power_mode", number])
+        place.note({"do": "power_mode", "set": ["power_mode", number], **before})
         said = _set_power_mode(number, place.root)
         if power_mode(place.root)["id"] != number:
             raise _not_taken(name, number, before["name"], said)
@@ -72,11 +73,11 @@ def _power_modes(root: Path) -> Dict[str, int]:
 
 def _instead(root: Path) -> str:
     policy = next(iter(cpu_policies(root)), "policy0")
-    there = read("{}/{}/scaling_available_governors".format(_CPUFREQ, policy), root=root).value
+    there = read(GOVERNOR.format(policy).replace("_governor", "_available_governors"), root=root).value
     if not there:
         return "; here is no cpufreq governor either"
     found = "; what there is here are the cpufreq governors {}, now {}".format(
-        ", ".join(there.split()), read(_governor(policy), root=root).value
+        ", ".join(there.split()), read(GOVERNOR.format(policy), root=root).value
     )
     return found + (": --lock-clocks sets {}".format(_FIXED) if _FIXED in there.split() else "")
 
@@ -111,7 +112,7 @@ def lock_clocks(place: Place) -> Dict[str, Any]:
     """
     if find_program("jetson_clocks") is None:
         return _fix_governors(place)
-    _store_clocks(place)
+    _store_clocks(place, ["clocks_pinned", True])
     said = as_root([find_program("jetson_clocks") or "jetson_clocks"], place.root)
     if not clocks_pinned(place.root):
         raise UserError(
@@ -129,12 +130,8 @@ def clocks(root: Path) -> Dict[str, Any]:
     return {
         "gpu_mhz": None if gpu is None else [gpu.min, gpu.max],
         "cpu_mhz": {name: [clock.min, clock.max] for name, clock in policies.items()},
-        "governor": {name: read(_governor(name), root=root).value for name in policies},
+        "governor": {name: read(GOVERNOR.format(name), root=root).value for name in policies},
     }
-
-
-def _governor(policy: str) -> str:
-    return "{}/{}/scaling_governor".format(_CPUFREQ, policy)
 
 
 def clocks_pinned(root: Path) -> bool:
@@ -143,19 +140,19 @@ def clocks_pinned(root: Path) -> bool:
     return gpu is not None and bool(gpu.pinned)
 
 
-def _store_clocks(place: Place) -> None:
+def _store_clocks(place: Place, sets: Sequence[Any]) -> None:
     """As they are now, into a new file: jetson_clocks asks before it writes over one, and gives up unanswered."""
     program = find_program("jetson_clocks")
     if program is None:
         what = "the clocks are fixed, and without jetson_clocks they could not be fixed again after the power mode"
         raise UserError(what, "measure without --power-mode")
-    taken = len(list(place.folder.glob("clocks-*.conf")))
-    file = place.folder / "clocks-{}-{}.conf".format(os.getpid(), taken)
+    taken = len(list(place.folder.glob(STORED)))
+    file = place.folder / STORED.replace("*", "{}-{}".format(os.getpid(), taken))
     said = as_root([program, "--store", str(file)], place.root)
     if not file.is_file() or not file.stat().st_size:
         what = "jetson_clocks --store did not store the clocks: {}".format(last_words(said))
         raise UserError(what, "run `sudo jetson_clocks --store` there by hand to see why")
-    place.note({"do": "clocks", "file": str(file), "clocks": clocks(place.root)})
+    place.note({"do": "clocks", "set": list(sets), "file": str(file), "clocks": clocks(place.root)})
 
 
 def _fix_governors(place: Place) -> Dict[str, Any]:
@@ -164,36 +161,49 @@ def _fix_governors(place: Place) -> Dict[str, Any]:
             "jetson_clocks is not on PATH", "`sudo apt-get install nvidia-l4t-tools` installs it on a Jetson"
         )
     before = clocks(place.root)
-    files = [_governor(policy) for policy, now in before["governor"].items() if now]
-    if not files:
+    fixed = {policy: _FIXED for policy, now in before["governor"].items() if now}
+    if not fixed:
         raise UserError("no clock can be fixed here: /sys has no cpufreq governor", "measure without --lock-clocks")
-    by_hand = "`echo {} | sudo tee /{}/policy*/scaling_governor`".format(_FIXED, _CPUFREQ)
-    if not all(os.access(str(place.root / file), os.W_OK) for file in files):
-        raise UserError(
-            "the cpufreq governor may not be written here",
-            "run {} by hand, and measure without --lock-clocks".format(by_hand),
-        )
-    place.note({"do": "governor", "clocks": before})
-    _write(dict.fromkeys(files, _FIXED), place.root)
+    place.note({"do": "governor", "set": ["governor_fixed", True], "clocks": before})
+    said = _set_governors(fixed, place.root)
     after = clocks(place.root)
     if set(after["governor"].values()) != {_FIXED}:
-        raise UserError("the cpufreq governor stayed {}".format(after["governor"]), "run {} by hand".format(by_hand))
+        raise UserError(
+            "the cpufreq governor is {}: {}".format(after["governor"], last_words(said)),
+            "run {} there by hand, and measure without --lock-clocks".format(_by_hand(_FIXED)),
+        )
     return {"how": "cpufreq governor", "after": after}
 
 
-def _write(values: Mapping[str, str], root: Path) -> None:
-    for file, value in values.items():
-        if read(file, root=root).value == value:
-            continue
-        try:
-            (root / file).write_text(value)
-        except OSError as error:
-            raise UserError(
-                "/{}: {}".format(file, error.strerror), "`cat /{}` says what is there now".format(file)
-            ) from error
+def _set_governors(governors: Mapping[str, str], root: Path) -> str:
+    """What was said of it: nothing, or why one was not set."""
+    return "\n".join(
+        as_root([tee(), str(root / GOVERNOR.format(policy))], root, governor)
+        for policy, governor in governors.items()
+        if read(GOVERNOR.format(policy), root=root).value != governor
+    )
+
+
+def _by_hand(governor: str) -> str:
+    return "`echo {} | sudo tee /{}`".format(governor, GOVERNOR.format("policy*"))
 
 
 # Undoing ---------------------------------------------------------------------------------------------------------
+
+
+def still_set(note: Note, root: Path) -> bool:
+    """Whether the board is as a change left it: somebody may have chosen otherwise since, or restarted it.
+
+    Raises:
+        UserError: the board does not tell.
+    """
+    what, value = note["set"]
+    return bool(_FOUND[what](root) == value)
+
+
+def named(note: Note) -> str:
+    """What undoing a change brings back, for people."""
+    return "power mode {}".format(note["name"]) if note["do"] == "power_mode" else _NAMES[note["do"]]
 
 
 def undo(note: Note, root: Path) -> Optional[str]:
@@ -229,10 +239,14 @@ def _floors(found: Mapping[str, Any]) -> List[Any]:
 
 def _undo_governor(note: Note, root: Path) -> Tuple[bool, str]:
     governors = {policy: governor for policy, governor in note["clocks"]["governor"].items() if governor}
-    _write({_governor(policy): governor for policy, governor in governors.items()}, root)
-    by_hand = "`echo {} | sudo tee /{}/policy*/scaling_governor`".format(next(iter(governors.values())), _CPUFREQ)
-    return clocks(root)["governor"] == note["clocks"]["governor"], by_hand
+    _set_governors(governors, root)
+    return clocks(root)["governor"] == note["clocks"]["governor"], _by_hand(next(iter(governors.values())))
 
 
+_FOUND: Mapping[str, Callable[[Path], Any]] = {
+    "power_mode": lambda root: power_mode(root)["id"],
+    "clocks_pinned": clocks_pinned,
+    "governor_fixed": lambda root: _FIXED in clocks(root)["governor"].values(),
+}
 _UNDO = {"power_mode": _undo_power_mode, "clocks": _undo_clocks, "governor": _undo_governor}
 _NAMES = {"power_mode": "the power mode", "clocks": "the clocks' ranges", "governor": "the cpufreq governor"}

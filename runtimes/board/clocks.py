@@ -3,18 +3,20 @@
 Everything is in MHz. `jetson_clocks --show` knows all of them but needs root on a real board; sysfs shows the rest.
 """
 
-import itertools
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from runtimes.board.commands import Run, ask, run_command
-from runtimes.readings import ROOT, Reading, parse_number, read
+from runtimes.readings import CPU_RANGE, ROOT, Reading, numbered, parse_cpu_list, parse_number, read
 
 _GPUS = ("*.gpu", "*.ga10b", "*.gv11b", "*.gp10b", "gpu-gpc-*")  # devfreq's names by release; the last is Thor's
-_CPUFREQ = "sys/devices/system/cpu/cpufreq"
+_GPU_LOADS = [  # where devfreq does not lead to it
+    "sys/devices/{}/load".format(place)
+    for place in ("gpu.0", "platform/gpu.0", *map("platform/{}".format, _GPUS[:4]), "platform/*/*.gpu")
+]
+CPUFREQ = "sys/devices/system/cpu/cpufreq"
 _EMC_RATES = ("sys/kernel/debug/bpmp/debug/clk/emc/rate", "sys/kernel/debug/clk/emc/clk_rate")  # root only
-_RANGE = r"\d{1,5}(?:-\d{1,5})?"  # of processors, in a kernel list
 _NO_GPU = "/sys/class/devfreq: no GPU"
 _APART = 0.02  # a clock has steps; closer than this to what a mode allows is what it allows
 
@@ -55,7 +57,7 @@ def parse_jetson_clocks(text: str) -> Optional[JetsonClocks]:
     if not cores and gpu is None and emc is None:
         return None
     machine = re.search(r"Machine:(.*)$", text, re.MULTILINE)
-    listed = re.search(r"Offline CPUs:[ \t]*({0}(?:,{0})*)".format(_RANGE), text)
+    listed = re.search(r"Offline CPUs:[ \t]*({0}(?:,{0})*)".format(CPU_RANGE), text)
     tpcs = re.search(r"^Active GPU TPCs:\s*(\d+)", text, re.MULTILINE)
     mode = re.search(r"^NV Power Mode:[ \t]*(\S+)", text, re.MULTILINE)
     off = [number for number, fields in cores if fields.get("Online") == "0"]
@@ -63,7 +65,7 @@ def parse_jetson_clocks(text: str) -> Optional[JetsonClocks]:
         machine.group(1).strip() if machine else None,
         {number: _clock(fields, 1e3) for number, fields in cores if number not in off},
         {number: fields["Governor"] for number, fields in cores if "Governor" in fields and number not in off},
-        sorted({*off, *itertools.chain(*_ranges(listed.group(1) if listed else ""))}),
+        sorted({*off, *parse_cpu_list(listed.group(1) if listed else "")}),
         gpu,
         emc,
         int(tpcs.group(1)) if tpcs else None,
@@ -85,17 +87,12 @@ def _clock(fields: Mapping[str, str], units_per_mhz: float) -> Clock:
     return Clock(*(int(number) / units_per_mhz if number.isdecimal() else None for number in numbers))
 
 
-def _ranges(text: str) -> List[range]:
-    """A kernel list such as `0-3,6`."""
-    bounds = (part.partition("-") for part in text.split(",") if part)
-    return [range(int(first), int(last or first) + 1) for first, _, last in bounds]
-
-
 def parse_cpu_count(text: str) -> Optional[int]:
     """How many processors a kernel list such as `0-3,6` names."""
-    listed = text.strip()
-    known = re.fullmatch(_RANGE + r"(?:,{})*".format(_RANGE), listed)
-    return sum(map(len, _ranges(listed))) if known else None
+    try:
+        return len(parse_cpu_list(text)) or None
+    except ValueError:
+        return None
 
 
 def parse_highest_mhz(text: str) -> Optional[float]:
@@ -109,9 +106,18 @@ def parse_highest_mhz(text: str) -> Optional[float]:
 
 def gpu_folder(root: Path = ROOT) -> Optional[str]:
     """devfreq's folder of the GPU, relative to `root`."""
-    place = root / "sys/class/devfreq"
-    found = [path for pattern in _GPUS for path in sorted(place.glob(pattern))]
-    return str(found[0].relative_to(root)) if found else None
+    return next(_found(["sys/class/devfreq/" + name for name in _GPUS], root), None)
+
+
+def gpu_load_file(root: Path = ROOT) -> Optional[str]:
+    """Where a Jetson's kernel tells how busy its GPU is, in thousandths, relative to `root`."""
+    folder = gpu_folder(root)
+    return next(_found(["{}/device/load".format(folder)] * bool(folder) + _GPU_LOADS, root), None)
+
+
+def _found(patterns: Sequence[str], root: Path) -> Iterator[str]:
+    """What there is under `root` of these patterns, in their order."""
+    return (str(path.relative_to(root)) for pattern in patterns for path in sorted(root.glob(pattern)))
 
 
 def gpu_clock(root: Path = ROOT) -> Reading:
@@ -141,11 +147,30 @@ def emc_mhz(root: Path = ROOT) -> Reading:
     return Reading(None, "{}; tegrastats or `jetson_clocks --show` show it to root".format(readings[0].reason))
 
 
+def clock_files(cpus: Sequence[int] = (), root: Path = ROOT) -> List[str]:
+    """Where the clock of each group of processors stands, relative to `root`; the groups of `cpus` come first."""
+
+    def elsewhere(folder: Path) -> bool:
+        named = read("{}/related_cpus".format(folder.relative_to(root)), _blank_list, root).value or []
+        return not set(cpus) & set(named)
+
+    folders = sorted(_policies(root), key=elsewhere)
+    return ["{}/scaling_cur_freq".format(folder.relative_to(root)) for folder in folders]
+
+
+def _blank_list(text: str) -> List[int]:
+    """cpufreq's own lists have blanks: `0 1 2 3`."""
+    return [int(word) for word in text.split()]
+
+
+def _policies(root: Path) -> List[Path]:
+    return sorted((root / CPUFREQ).glob("policy*"), key=numbered)
+
+
 def cpu_policies(root: Path = ROOT) -> Dict[str, Clock]:
     """The range and clock of each group of processors that share one, by cpufreq's name of it."""
     return {
-        folder.name: Clock(*(_mhz(folder, name, root) for name in ("min", "max", "cur")))
-        for folder in sorted((root / _CPUFREQ).glob("policy*"))
+        folder.name: Clock(*(_mhz(folder, name, root) for name in ("min", "max", "cur"))) for folder in _policies(root)
     }
 
 
@@ -157,12 +182,9 @@ def _mhz(folder: Path, name: str, root: Path) -> Optional[float]:
 
 def governors(root: Path = ROOT) -> Reading:
     """How the clock of each group of processors is chosen: the distinct governors."""
-    readings = [
-        read("{}/scaling_governor".format(folder.relative_to(root)), root=root)
-        for folder in sorted((root / _CPUFREQ).glob("policy*"))
-    ]
+    readings = [read("{}/scaling_governor".format(folder.relative_to(root)), root=root) for folder in _policies(root)]
     found = list(dict.fromkeys(reading.value for reading in readings if reading.value))
-    return Reading(found) if found else Reading(None, "/{}: no governor".format(_CPUFREQ))
+    return Reading(found) if found else Reading(None, "/{}: no governor".format(CPUFREQ))
 
 
 def clock_state(root: Path = ROOT, run: Run = run_command) -> Dict[str, Reading]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from typing import Any, Callable, Sequence, Set
+from typing import Any, Callable, Optional, Sequence, Set
 
 from runtimes.readings import Reading
 
@@ -17,6 +17,11 @@ _MORE_PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _HUNG: Set[str] = set()  # paths of programs that did not answer this process: asking again would take as long
 
 
+def find_program(name: str) -> Optional[str]:
+    """The path of a program on PATH or where administrators' programs lie; None where there is none."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES]))
+
+
 def run_command(command: Sequence[str]) -> Reading:
     """What a program on PATH prints, at most 1 MiB of it; None with the reason where it fails or takes more than 5 s.
 
@@ -24,8 +29,7 @@ def run_command(command: Sequence[str]) -> Reading:
     long once is not asked again by this process.
     """
     name = command[0]
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES])
-    found = shutil.which(name, path=path)
+    found = find_program(name)
     if found is None:
         return Reading(None, "{} is not on PATH".format(name))
     if found in _HUNG:

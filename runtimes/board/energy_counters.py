@@ -50,6 +50,8 @@ class EnergyCounters:
     """
 
     name = "RAPL (powercap)"
+    counts_energy = True
+    least_interval_s = 0.0
 
     def __init__(self, zones: List[Counter], root: Path = ROOT, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""

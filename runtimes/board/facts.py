@@ -13,7 +13,7 @@ from runtimes.board.raspberry_pi import firmware_state, throttle_flags, throttle
 from runtimes.board.releases import NO_RELEASE, NOT_A_JETSON, releases
 from runtimes.board.stand_in import stand_in
 from runtimes.board.thermal import over_current_events, slowed_by, zones
-from runtimes.readings import ROOT, Reading, read
+from runtimes.readings import ROOT, Reading, parse_sizes, read
 
 _SMS_PER_TPC = 2  # of every Jetson since the TX2
 _NO_MODULE = "the device tree names no module that is known here"
@@ -72,8 +72,8 @@ def gpu_names(root: Path = ROOT) -> Reading:
 
 
 def _memory(root: Path) -> Optional[int]:
-    total = read("proc/meminfo", lambda text: re.search(r"^MemTotal:\s+(\d+) kB$", text, re.MULTILINE), root).value
-    return int(total.group(1)) * 1024 if total else None
+    total: Optional[int] = read("proc/meminfo", lambda text: parse_sizes(text).get("MemTotal"), root).value
+    return total
 
 
 def _sm_count(run: Run) -> Reading:

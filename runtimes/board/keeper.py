@@ -1,10 +1,11 @@
 """The process that changes a board's settings and restores them: `python3 -m runtimes.board.keeper`, for `settings`.
 
 It has a session of its own and outlives the measurement, however that ends: what it waits for is the end of its
-standard input, which the kernel brings about even after `kill -9`. It reads one JSON line, {"folder", "power_mode",
-"lock_clocks"}, makes the changes and answers {"ok": report} or {"error": [message, hint]}; when its input ends it
-restores, and answers once more. In the folder lies `settings.json`, its journal: what is changed, how it is undone, and
-at the end whether that worked. A journal that says `changed` when no keeper lives is undone by the next one.
+standard input, which the kernel brings about even after `kill -9`. It reads one JSON line, {"folders", "power_mode",
+"lock_clocks"}, makes the changes and answers {"ok": report, "said": lines} or {"error": [message, hint]}; when its
+input ends it restores, and answers once more. In the first folder lies `settings.json`, its journal: what is changed,
+how it is undone, and at the end whether that worked. What a journal says to be changed when no keeper lives is undone
+by the next one, unless somebody has changed it since.
 """
 
 import contextlib
@@ -17,15 +18,24 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, cast
+from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, cast
 
-from runtimes.board.changes import Place, clocks, lock_clocks, power_mode, switch_power_mode, undo
-from runtimes.board.settings import JOURNAL
+from runtimes.board.changes import (
+    STORED,
+    Place,
+    clocks,
+    lock_clocks,
+    named,
+    power_mode,
+    still_set,
+    switch_power_mode,
+    undo,
+)
+from runtimes.board.settings import JOURNAL, LEFT, LOCK
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_json
 from runtimes.readings import ROOT
 
-_LOCK = "lock"
 _PATIENCE_S = 60.0  # for another keeper, which may be restoring
 _POLL_S = 0.1
 
@@ -72,10 +82,22 @@ class Journal:
     def undo(self, root: Path) -> List[str]:
         """Undo everything, the latest change first, whatever fails; what could not be undone."""
         problems = [problem for note in reversed(self.content["undo"]) for problem in [_undo(note, root)] if problem]
-        if self.content["undo"]:
+        if self.content["state"] != "nothing changed":
             self.content.update(state="not restored" if problems else "restored", problems=problems, restored_at=_now())
-            write_json(self.path, self.content)
+            return problems + self._written()
         return problems
+
+    def _written(self) -> List[str]:
+        """On a full disk a journal that says `changed` of a board that is as it was goes instead."""
+        try:
+            write_json(self.path, self.content)
+        except (UserError, OSError):
+            try:
+                if self.content["state"] == "restored":
+                    self.path.unlink(missing_ok=True)
+            except OSError:
+                return ["restored, but not noted: delete {}".format(self.path)] if self.content["undo"] else []
+        return []
 
 
 def _undo(note: Mapping[str, Any], root: Path) -> Optional[str]:
@@ -95,17 +117,19 @@ def main() -> int:
     asked = json.loads(sys.stdin.buffer.readline() or b"null")
     if asked is None:
         return 0
-    folder = Path(asked["folder"])
+    folders = [Path(folder) for folder in asked["folders"]]
     try:
-        with _alone(folder):
-            _undo_forgotten(folder)
-            return _keep(asked, Journal(folder), ending)
+        with _alone():
+            said = [line for folder in folders for line in _undo_forgotten(folder)]
+            return _keep(asked, Journal(folders[0]), ending, said)
     except UserError as error:
         _answer({"error": [error.message, error.hint]})
-        return 1
+    except OSError as error:
+        _answer({"error": ["this board's settings cannot be kept: {}".format(error), "put that right and try again"]})
+    return 1
 
 
-def _keep(asked: Mapping[str, Any], journal: Journal, ending: Ending) -> int:
+def _keep(asked: Mapping[str, Any], journal: Journal, ending: Ending, said: Sequence[str]) -> int:
     place = Place(ROOT, journal.path.parent, journal.note)
     try:
         report = _change(asked, place)
@@ -116,10 +140,10 @@ def _keep(asked: Mapping[str, Any], journal: Journal, ending: Ending) -> int:
         journal.undo(ROOT)
         raise
     journal.content["settings"] = report
-    _answer({"ok": report})
+    _answer({"ok": report, "said": said})
     ending.wait(sys.stdin.buffer)
     problems = journal.undo(ROOT)
-    _answer({"ok": {"restored": _read_back(report, place), "problems": problems}})
+    _answer({"ok": {"restored": _read_back(place), "problems": problems}})
     return 1 if problems else 0
 
 
@@ -134,20 +158,18 @@ def _change(asked: Mapping[str, Any], place: Place) -> Dict[str, Any]:
     return report
 
 
-def _read_back(report: Mapping[str, Any], place: Place) -> Dict[str, Any]:
-    found: Dict[str, Any] = {}
-    if "power_mode" in report:
-        with contextlib.suppress(UserError):  # of nvpmodel: that it does not answer is among the problems already
-            found["power_mode"] = power_mode(place.root)
-    if "clocks" in report:
-        found["clocks"] = clocks(place.root)
+def _read_back(place: Place) -> Dict[str, Any]:
+    found: Dict[str, Any] = {"clocks": clocks(place.root)}
+    with contextlib.suppress(UserError):  # there is none, or that it is not told is among the problems already
+        found["power_mode"] = power_mode(place.root)
     return found
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One keeper at a time: the second would take the first one's changes for the board's own settings."""
-    with open(str(folder / _LOCK), "a") as lock:
+def _alone() -> Iterator[None]:
+    """One keeper at a time on a board, whoever's: a second would take the changes of the first for the board's own."""
+    lock = os.open(str(ROOT / LOCK), os.O_RDONLY | os.O_DIRECTORY)
+    try:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -156,24 +178,35 @@ def _alone(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     what = "another measurement has changed this board's settings and is still at work"
-                    raise UserError(what, "wait for it; {} says what it is".format(folder / JOURNAL)) from None
+                    raise UserError(what, "wait until it ends") from None
                 time.sleep(_POLL_S)
         yield
+    finally:
+        os.close(lock)
 
 
-def _undo_forgotten(folder: Path) -> None:
-    """What a keeper left changed that was killed itself, or whose board lost its power."""
+def _undo_forgotten(folder: Path) -> List[str]:
+    """What a keeper left changed that was killed itself, or whose board lost its power; a line about each thing.
+
+    What is no longer as it was left is not touched: somebody has chosen since, or a restart has undone it.
+    """
     if not (folder / JOURNAL).exists():
-        return
+        return []
     journal = Journal(folder)
     journal.content = cast(Dict[str, Any], read_json(journal.path))
-    if journal.content["state"] != "changed":
-        return
+    if journal.content["state"] not in LEFT:
+        return []
+    left = journal.content["undo"] = [note for note in journal.content["undo"] if still_set(note, ROOT)]
     problems = journal.undo(ROOT)
     if problems:
         raise UserError(
             "an earlier measurement could not restore this board's settings", "; ".join(problems) + "; then try again"
         )
+    for stored in folder.glob(STORED):
+        stored.unlink()
+    return [
+        "restored {}, left by a measurement of {}".format(named(note), journal.content["changed_at"]) for note in left
+    ]
 
 
 def _answer(content: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from runtimes.readings import ROOT, Reading, read
+from runtimes.readings import ROOT, Reading, parse_sizes, read
 
 _WATCH_S = 0.25
 _BUSY = 0.10  # of one processor
@@ -20,10 +20,8 @@ class _Process(NamedTuple):
 
 def parse_swap_used(text: str) -> Optional[int]:
     """/proc/meminfo: bytes in use in all swap; 0 where there is no swap."""
-    lines = dict(re.findall(r"^(Swap(?:Total|Free)):\s+(\d+) kB$", text, re.MULTILINE))
-    if len(lines) < 2:
-        return None
-    return (int(lines["SwapTotal"]) - int(lines["SwapFree"])) * 1024
+    sizes = parse_sizes(text)
+    return sizes["SwapTotal"] - sizes["SwapFree"] if {"SwapTotal", "SwapFree"} <= set(sizes) else None
 
 
 def parse_process(text: str) -> Optional[_Process]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional
 
 from runtimes.board.clocks import cpu_policies
-from runtimes.board.privileged import as_root, find_program, is_root, sudo_rule
+from runtimes.board.commands import find_program
+from runtimes.board.privileged import GOVERNOR, as_root, is_root, sudo_rule, tee
 from runtimes.board.rails import power_source, total
-from runtimes.board.settings import forgotten
 from runtimes.errors import UserError
 from runtimes.readings import ROOT, read
 
@@ -46,8 +46,8 @@ def board_needs(facts: Mapping[str, Any], root: Path = ROOT) -> List[Need]:
     needs = [_board(facts), *_programs(facts, root), _rights(facts, root), _rails(root)]
     needs += [_disk(Path.cwd()), _memory(facts, root), _swap(facts), _load(facts), _throttled(facts)]
     needs += _clocks(facts, root)
-    left = forgotten()
-    if left is not None:
+    left = facts.get("settings_left")
+    if left:
         fix = "measure there once with --power-mode or --lock-clocks, which restores them first"
         needs.append(Need("settings of an earlier measurement", False, left, False, fix))
     return needs
@@ -92,28 +92,23 @@ def _rights(facts: Mapping[str, Any], root: Path) -> Need:
     what = "rights for --power-mode and --lock-clocks"
     if is_root(root):
         return Need(what, True, "this is root", False)
-    nvpmodel = find_program("nvpmodel")
-    if nvpmodel is None:
-        files = [root / "sys/devices/system/cpu/cpufreq" / name / "scaling_governor" for name in cpu_policies(root)]
-        fine = bool(files) and all(os.access(str(file), os.W_OK) for file in files)
-        told = (
-            "the cpufreq governor may {}be written".format("" if fine else "not ") if files else "no cpufreq governor"
-        )
-        return Need(what, fine, told, False, "measure as root, or set the governor by hand" if files else None)
-    try:
-        as_root([nvpmodel, "-q"], root)
+    nvpmodel, policies = find_program("nvpmodel"), list(cpu_policies(root))
+    if nvpmodel is None and not policies:
+        return Need(what, False, "no cpufreq governor", False)
+    try:  # a file of /sys that is opened and not written stays as it is
+        as_root([nvpmodel, "-q"] if nvpmodel else [tee(), str(root / GOVERNOR.format(policies[0]))], root)
     except UserError as error:
-        return Need(what, False, error.message, False, sudo_rule())
+        return Need(what, False, error.message, False, sudo_rule(root))
     return Need(what, True, "sudo asks for no password", False)
 
 
 def _rails(root: Path) -> Need:
-    source = power_source(root).value
-    if source is None:
-        return Need("power rails", False, str(power_source(root).reason), False)
-    power = total(source.read())
+    source = power_source(root)
+    if source.value is None:
+        return Need("power rails", False, str(source.reason), False)
+    power = total(source.value.read())
     now = ": {:.0f} mW now, {}".format(power.milliwatts, power.scope) if power else ""
-    return Need("power rails", True, source.name + now, False)
+    return Need("power rails", True, source.value.name + now, False)
 
 
 def _disk(folder: Path) -> Need:

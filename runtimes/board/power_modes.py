@@ -10,7 +10,7 @@ from typing import Dict, Mapping, NamedTuple, Optional
 from runtimes.board.commands import Run, ask, run_command
 from runtimes.readings import ROOT, Reading, read
 
-_MODE = re.compile(r"POWER_MODEL:?\s+ID=(\d+)\s+NAME=(\S+)")
+_MODE = re.compile(r"POWER_MODEL:?\s+ID=(\d+)\s+NAME=([^\s>]+)")
 _DEFAULT = re.compile(r"<\s*PM_CONFIG\s+DEFAULT=(\d+)")
 
 # MHz, for boards whose nvpmodel.conf cannot be read. Reported by users.
@@ -81,13 +81,17 @@ def modes(root: Path = ROOT, run: Run = run_command) -> Reading:
 def power_mode(root: Path = ROOT, run: Run = run_command) -> Reading:
     """The `PowerMode` that nvpmodel tells; where it does not, the one whose number stands in its status file."""
     asked = ask(run, ["nvpmodel", "-q"], parse_query)
-    if asked.value is not None:
-        return asked
+    noted = None if asked.value is not None else noted_mode(root)
+    return asked if noted is None else Reading(noted)
+
+
+def noted_mode(root: Path = ROOT) -> Optional[PowerMode]:
+    """The `PowerMode` whose number stands in nvpmodel's status file; no program is asked."""
     number = read("var/lib/nvpmodel/status", parse_status, root).value
     if number is None:
-        return asked
+        return None
     listed = read("etc/nvpmodel.conf", parse_modes, root).value
-    return Reading(PowerMode(listed.names.get(number) if listed else None, number))
+    return PowerMode(listed.names.get(number) if listed else None, number)
 
 
 def gpu_cap_mhz(mode: PowerMode, listed: Optional[Modes], module: Optional[str]) -> Optional[float]:

@@ -29,6 +29,8 @@ class PowerSource(Protocol):
     """Something that can be asked again and again for the power of each rail."""
 
     name: str
+    counts_energy: bool  # a reading is the mean since the last one; else it is of this moment, whatever was before
+    least_interval_s: float  # between two readings: what one costs
 
     def read(self) -> Dict[str, float]:
         """Milliwatts by rail: now, or the mean since the last call where it counts energy ({} the first time).
@@ -93,6 +95,9 @@ class _Meter(NamedTuple):
 
 class BoardRails:
     """The power meters of a board (INA3221, INA238) through sysfs, without root."""
+
+    counts_energy = False
+    least_interval_s = 0.0
 
     def __init__(self, meters: Mapping[str, _Meter], name: str, root: Path) -> None:
         self.name = name

@@ -62,6 +62,8 @@ class PmicRails:
     """The rails behind the power chip of a Raspberry Pi 5. Each reading starts a process, some milliseconds."""
 
     name = "vcgencmd pmic_read_adc"
+    counts_energy = False
+    least_interval_s = 0.5
 
     def __init__(self, run: Run = run_command) -> None:
         self._run = run

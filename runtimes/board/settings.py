@@ -5,20 +5,26 @@ what real ones were seen to print, and never on a Jetson.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import select
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
+from runtimes.board.changes import named, still_set
 from runtimes.errors import UserError
-from runtimes.readings import ROOT, ROOT_NAME
+from runtimes.readings import ROOT, ROOT_NAME, Reading
 
 JOURNAL = "settings.json"  # what is changed, how it is undone, and whether that worked
+LOCK = "sys"  # held by the keeper at work: what is changed lies there, everybody may open it, it is on no network
+LEFT = ("changed", "not restored")  # states of the journal in which the board may not be as it was
+_SPARE = "/var/tmp"  # noqa: S108  # it outlives a restart; whose the folder in it is, is looked at
 _LEAVE_S = 20.0  # a far side kills a measurement that does not end within half a minute
 _PATIENCE_S = 300.0  # for a keeper, which may wait for another one, and for programs that take their time
 
@@ -30,22 +36,67 @@ class Settings(NamedTuple):
     lock_clocks: bool = False
 
 
-def kept_in() -> Path:
-    """The folder of the journal, of the lock, and of the clocks as they were."""
+class _Keeper(NamedTuple):
+    process: "subprocess.Popen[bytes]"
+    chatter: IO[bytes]  # its standard error
+
+
+def kept_in() -> List[Path]:
+    """Where journals and the clocks as they were may lie: the user's own cache, and for one that cannot be written."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache) / "edgeprune" / "settings"
+    return [Path(cache) / "edgeprune" / "settings", Path(_SPARE) / "edgeprune-{}".format(os.getuid())]
 
 
-def forgotten() -> Optional[str]:
-    """What a measurement has changed that could not restore it, or has not yet; None where all is as it was."""
+def settings_left(root: Path = ROOT) -> Reading:
+    """What a measurement of this user that is over has changed and not restored, or None."""
+    if _at_work(root):
+        return Reading(None, "a measurement is at work that has changed them, and restores them")
+    told = [_left_in(folder, root) for folder in kept_in() if _is_ours(folder)]
+    return next((Reading(left) for left in told if left), Reading(None, "no earlier measurement has left any"))
+
+
+def _at_work(root: Path) -> bool:
     try:
-        journal = json.loads((kept_in() / JOURNAL).read_text(encoding="utf-8"))
-        state = journal["state"]
+        lock = os.open(str(root / LOCK), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _left_in(folder: Path, root: Path) -> Optional[str]:
+    try:
+        journal = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        left = [note for note in journal["undo"] if journal["state"] in LEFT and _may_be_set(note, root)]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is no journal, or none that says anything
-    if state == "changed":
-        return "changed since {} and not restored, unless one is at work now".format(journal.get("changed_at"))
-    return "not restored: {}".format("; ".join(journal.get("problems", []))) if state == "not restored" else None
+    if not left:
+        return None
+    if journal["state"] == "changed":
+        what = ", ".join(map(named, left))
+        return "{} not restored since {}".format(what, journal.get("changed_at"))
+    return "not restored: {}".format("; ".join(journal.get("problems", [])))
+
+
+def _may_be_set(note: Mapping[str, Any], root: Path) -> bool:
+    try:
+        return still_set(note, root)
+    except UserError:
+        return True
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can have written there: everybody may make folders in /var/tmp."""
+    try:
+        found = os.lstat(str(folder))
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 @contextlib.contextmanager
@@ -70,8 +121,9 @@ def applied(settings: Settings, say: Callable[[str], None], root: Path = ROOT) -
         yield None
         return
     with _keeper(root) as keeper:
-        report: Dict[str, Any] = {**_asked(keeper, settings), "problems": []}
-        for line in _changed(report):
+        answer = _asked(keeper, settings)
+        report: Dict[str, Any] = {**answer["ok"], "problems": []}
+        for line in [*answer["said"], *_changed(report)]:
             say(line)
         failure: Optional[UserError] = None
         try:
@@ -98,7 +150,7 @@ def _changed(report: Mapping[str, Any]) -> List[str]:
 
 
 @contextlib.contextmanager
-def _keeper(root: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _keeper(root: Path) -> Iterator[_Keeper]:
     """Closing its standard input is what makes it restore; it ends by itself, however long that takes.
 
     Its outputs are a pipe and a file of its own: an ssh session ends while it is still restoring.
@@ -115,7 +167,7 @@ def _keeper(root: Path) -> Iterator["subprocess.Popen[bytes]"]:
             bufsize=0,
         )
         try:
-            yield process
+            yield _Keeper(process, chatter)
         finally:
             if process.stdin is not None:
                 process.stdin.close()
@@ -125,48 +177,67 @@ def _keeper(root: Path) -> Iterator["subprocess.Popen[bytes]"]:
                 process.wait(_LEAVE_S)
 
 
-def _asked(keeper: "subprocess.Popen[bytes]", settings: Settings) -> Dict[str, Any]:
-    folder = kept_in()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            "{} cannot be made: {}".format(folder, error.strerror),
-            "what is changed is noted there, so that it can be restored; set XDG_CACHE_HOME to a folder for it",
-        ) from error
-    request = {"folder": str(folder), **settings._asdict()}
-    if keeper.stdin is not None:
+def _asked(keeper: _Keeper, settings: Settings) -> Dict[str, Any]:
+    request = {"folders": _folders(), **settings._asdict()}
+    if keeper.process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):  # it died: there will be no answer
-            keeper.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
+            keeper.process.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
     answer = _answer(keeper)
     if answer is None:
-        raise RuntimeError("the process that keeps the settings gave no answer")
+        said = os.pread(keeper.chatter.fileno(), 1 << 16, 0).decode("utf-8", "replace").strip()
+        raise UserError(
+            "the process that keeps the settings gave no answer: {}".format(
+                said.splitlines()[-1] if said else "killed?"
+            ),
+            "try again; what it has changed is restored then",
+        )
     if "error" in answer:
         raise UserError(*answer["error"])
-    report: Dict[str, Any] = answer["ok"]
-    return report
+    return answer
 
 
-def _restore(keeper: "subprocess.Popen[bytes]", report: Dict[str, Any], root: Path) -> None:
+def _folders() -> List[str]:
+    """Those that there are, the one to write to first."""
+    own, spare = kept_in()
+    for folder in (own, spare):
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_ours(folder) and os.access(str(folder), os.W_OK):
+            return [str(folder), *(str(other) for other in (own, spare) if other != folder and _is_ours(other))]
+    raise UserError(
+        "neither {} nor {} can be a folder of this user's".format(own, spare),
+        "what is changed is noted there, so that it can be restored; set XDG_CACHE_HOME to a folder for it",
+    )
+
+
+def _restore(keeper: _Keeper, report: Dict[str, Any], root: Path) -> None:
     """Have the keeper restore, or another one from the journal where that one has been killed."""
-    if keeper.stdin is not None:
-        keeper.stdin.close()
-    answer = _answer(keeper)
+    report["problems"] = ["not yet restored"]  # what is left of this where a signal ends the waiting
+    answer = _ended(keeper)
     if answer is None:
         with _keeper(root) as second:
             try:
                 _asked(second, Settings())
+                answer = _ended(second)
             except UserError as error:
-                report["problems"] = [error.message, error.hint]
+                answer = {"error": [error.message, error.hint]}
+    if answer is None:
         return
-    report["problems"] = answer["ok"]["problems"]
-    for what, found in answer["ok"]["restored"].items():
-        report[what]["restored"] = found
+    report["problems"] = answer["error"] if "error" in answer else answer["ok"]["problems"]
+    for what, found in answer.get("ok", {"restored": {}})["restored"].items():
+        if what in report:
+            report[what]["restored"] = found
 
 
-def _answer(keeper: "subprocess.Popen[bytes]") -> Optional[Dict[str, Any]]:
+def _ended(keeper: _Keeper) -> Optional[Dict[str, Any]]:
+    if keeper.process.stdin is not None:
+        keeper.process.stdin.close()
+    return _answer(keeper)
+
+
+def _answer(keeper: _Keeper) -> Optional[Dict[str, Any]]:
     """Its next line; None where it has ended, or takes far too long."""
-    stdout = keeper.stdout
+    stdout = keeper.process.stdout
     received, deadline = b"", time.monotonic() + _PATIENCE_S
     while stdout is not None and b"\n" not in received:
         if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:

@@ -6,7 +6,8 @@ What a line does not say is None, never 0. Words that are not known are kept, so
 import re
 from typing import Callable, Dict, List, Match, NamedTuple, Optional, Pattern, Tuple
 
-_OFF_C = -256.0  # what a sensor whose block is switched off answers
+from runtimes.board.thermal import OFF_C
+
 _PERCENT = r"(?P<percent>\d+)%"
 _CLOCK = r"@(?:(?P<mhz>\d+)|\[(?P<list>\d+(?:,\d+)*)\])"
 
@@ -102,7 +103,7 @@ def _load(match: Match[str]) -> Tuple[Optional[int], Optional[int]]:
 
 
 def _temperature(match: Match[str], found: _Found) -> None:
-    if float(match["celsius"]) > _OFF_C:
+    if float(match["celsius"]) > OFF_C:
         found.temperatures_c[match["sensor"]] = float(match["celsius"])
 
 

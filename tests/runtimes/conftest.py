@@ -10,6 +10,8 @@ from standin_cuda import StandIn
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
 from export.bundle import NetworkFile, write_bundle
+from runtimes import watch_files
+from runtimes.readings import Reading
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +73,22 @@ def standin(compiled):
     compiled.set()
     yield compiled
     assert compiled.held() == 0
+
+
+@pytest.fixture
+def nothing_on_the_path(monkeypatch, tmp_path):
+    """A folder on PATH without tegrastats, unless the test puts one there."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return tmp_path / "bin"
+
+
+@pytest.fixture
+def powered(monkeypatch):
+    """Makes a source of power the one that is found."""
+
+    def by(source):
+        monkeypatch.setattr(watch_files, "power_source", lambda root: Reading(source))
+        return source
+
+    return by

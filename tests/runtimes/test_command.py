@@ -55,7 +55,7 @@ def all_end(pids):
 def test_the_last_line_is_json_and_results_lie_in_the_bundle(bundle):
     finished = command(
         bundle, "measure", ".", "--runtime", "null", "--network", "sparse", "--rounds", "2", "--batch", "3",
-        "--passes", "2", "--builds", "1", "--cpus", "0-0",
+        "--passes", "2", "--builds", "1", "--cpus", "0-0", "--sample-s", "0",
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     answer = json.loads(finished.stdout.splitlines()[-1])
@@ -65,6 +65,7 @@ def test_the_last_line_is_json_and_results_lie_in_the_bundle(bundle):
     assert (len(found.latency_ns), found.batch, found.bundle) == (4, 3, answer["bundle"])
     assert (found.workload["passes"], found.workload["builds"], found.workload["cpus"]) == (2, 1, [0])
     assert (found.settings, found.reasons["settings"]) == (None, "no setting was asked for")
+    assert (found.workload["sample_s"], found.watch) == (0, None)
     assert found.argv[1:5] == ["-m", "runtimes", "measure", "."]
     assert finished.stderr.splitlines()[-1].startswith("progress 7/7 ")
 
@@ -80,6 +81,7 @@ def test_the_last_line_is_json_and_results_lie_in_the_bundle(bundle):
         (["--cpus", "0,x"], "--cpus 0,x is no list of processors\nfor example: --cpus 0-3,6"),
         (["--cpus", "3-1"], "--cpus 3-1 is no list of processors\n"),
         (["--runtime", "null", "--cpus", "4095"], "the engines cannot be kept to the processors 4095"),
+        (["--sample-s", "0.001"], "workload: sample_s is 0.001\n"),
         (["--option", "busy"], "--option busy is not NAME=VALUE\n"),
         (["--runtime", "null", "--option", "busy_us=x"], "null: option busy_us is 'x'"),
     ],

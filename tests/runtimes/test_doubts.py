@@ -62,6 +62,9 @@ SUSPECT = {
     "stand_in": {"facts": with_fact("stand_in", "emulated by qemu-aarch64")},
     "unpinned": {"facts": with_fact("clocks_pinned", LOOSE)},
     "swapping": {"facts": with_fact("swap_used_bytes", {"before": 5 << 20, "after": 6 << 20})},
+    "watch_stopped": {"watch_stopped": "tegrastats said nothing after 1.3 s"},
+    "not_answered": {"unanswered": "its process was killed"},
+    "settings_left": {"facts": with_fact("settings_left", "power mode 15W not restored since T")},
     "not_restored": {"settings": {"problems": ["the power mode was not restored: run this"]}},
 }
 
@@ -87,6 +90,32 @@ def test_each_doubt_is_raised_by_its_own_case_alone(code):
 def test_raspberry_pi_marks_of_the_past_are_not_throttling_now(bits, doubted):
     marks = {"get_throttled": bits}
     assert bool(doubts(evidence(throttling=[marks, marks]))) == doubted
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "doubted"),
+    [(0x0, 0x40000, True), (0x40000, 0x50000, True), (0x40000, 0x40000, False), (0x40000, 0x0, False)],
+)
+def test_a_raspberry_pi_that_throttled_between_the_two_looks_is_told(before, after, doubted):
+    """Bits 16 to 19 stay set until the next start: a new one was set in the meantime, though none holds now."""
+    codes = [doubt.code for doubt in doubts(evidence(throttling=[{"get_throttled": bits} for bits in (before, after)]))]
+    assert codes == ["throttled"] * doubted
+
+
+@pytest.mark.parametrize(
+    ("pinned", "clocks", "doubted"),
+    [
+        (True, [918.0, 918.0, 612.0], True),
+        (True, [918.0, 900.0], False),
+        (False, [918.0, 306.0], False),
+        (True, [], False),
+    ],
+)
+def test_a_fixed_clock_of_the_gpu_that_changed_from_round_to_round_is_told(pinned, clocks, doubted):
+    facts = {"clocks_pinned": {"before": None, "after": {"gpu": pinned, "cpu": True}}}
+    found = doubts(evidence(facts=facts, gpu_clocks_mhz=clocks))
+    assert [doubt.code for doubt in found] == ["clock_change"] * doubted
+    assert not doubted or "612 to 918 MHz" in found[0].message
 
 
 def test_one_round_of_one_sample_can_be_judged():

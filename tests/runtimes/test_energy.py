@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtimes.energy import Spent, columns, mean_rails, power, within
+from runtimes.energy import Spent, columns, covered, mean_rails, median_of_each, power, within
 from runtimes.readings import Reading
 from runtimes.watch_sources import Sample
 
@@ -29,6 +29,27 @@ def test_samples_belong_to_the_spans_in_which_they_lie(times, borders):
     taken = [Sample(at_s, 0.1, {}) for at_s in times]
     expected = [sample for sample in taken if any(begin < sample.at_s <= end for begin, end in spans)]
     assert within(taken, spans[::-1]) == expected
+
+
+TENTHS = st.lists(st.integers(0, 100), max_size=20).map(sorted)
+
+
+@given(TENTHS, TENTHS, st.integers(1, 30))
+def test_the_watched_share_is_that_of_the_steps_that_have_a_sample_shortly_before_them(times, borders, reach):
+    """Against a look at each step. Whole numbers, so that a step lies within or without."""
+    spans = list(zip(borders[::2], borders[1::2], strict=False))
+    steps = [step for begin, end in spans for step in range(begin, end)]
+    seen = [step for step in steps if any(at <= step < at + reach for at in times)]
+    taken = [Sample(float(at), 1.0, {"VDD_IN": 1.0}) for at in times]
+    assert covered(taken, spans, reach) == pytest.approx(len(seen) / max(len(steps), 1), abs=1e-6)
+    assert covered([sample._replace(rails_mw={}) for sample in taken], spans, reach) == 0
+
+
+def test_each_span_has_the_median_of_what_was_read_in_it_and_none_where_all_was_off():
+    taken = [Sample(0.1 * number, 0.1, {}, gpu_mhz=mhz) for number, mhz in enumerate([9, 918, 0, 306, 918, None, 0, 0])]
+    spans = [(0.05, 0.45), (0.45, 0.55), (0.55, 0.75)]
+    assert median_of_each(taken, spans, "gpu_mhz") == [918]
+    assert median_of_each(taken, [(-1.0, 0.05), (0.25, 0.35)], "gpu_mhz") == [9, 306]
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 10), st.floats(0, 1e5)), min_size=1, max_size=20))

@@ -11,7 +11,7 @@ from runtimes.errors import UserError
 from runtimes.files import replacing, write_text
 
 ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
 
 def failing(number):

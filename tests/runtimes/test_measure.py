@@ -3,54 +3,27 @@
 import os
 import signal
 import subprocess
-import sys
+import threading
 from pathlib import Path
 
-import compiled_runtime
 import numpy as np
 import pytest
-from tiny_networks import PREPROCESS, QUICK, WEIGHTS
+from tiny_networks import QUICK, WEIGHTS
 
-from runtimes import RUNTIMES
+from runtimes import RUNTIMES, sampler
 from runtimes.bundle import Network, read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
 from runtimes.jobs import Job
-from runtimes.measure import baselines, measure, rotated
-from runtimes.readings import Reading
+from runtimes.measure import baselines, measure
+from runtimes.readings import ROOT, Reading
 from runtimes.records import Measurement
 from runtimes.sampler import Sample
-from runtimes.timing import time_calls
 from runtimes.trial import read_round
-from runtimes.worker import Session, keep_to
+from runtimes.turns import Turns
+from runtimes.watch import Watch
 
 NO_TWIN = "only the baseline of two or more networks of a precision has a twin"
-
-
-def job(bundle, **changes):
-    return {
-        "runtime": "null",
-        "file": str(bundle / "model.onnx"),
-        "precision": "fp32",
-        "engines": str(bundle / "engines"),
-        "build": 0,
-        "images": [str(bundle / "inputs/0000.npy")],
-        "preprocess": PREPROCESS,
-        "workload": QUICK.changed(**changes).to_json(),
-    }
-
-
-def test_rotation_gives_each_engine_each_place_once():
-    turns = [rotated("ABC", turn) for turn in range(3)]
-    assert turns == [["A", "B", "C"], ["B", "C", "A"], ["C", "A", "B"]]
-    assert rotated("ABC", 3) == turns[0]
-
-
-def test_only_the_call_is_timed_and_inputs_go_around():
-    seen = []
-    samples = time_calls(seen.append, ["a", "b", "c"], lambda n, seconds: n < 5, start=2)
-    assert seen == ["c", "a", "b", "c", "a"]
-    assert len(samples) == 5
 
 
 def test_other_load_is_what_the_engine_did_not_use():
@@ -85,7 +58,9 @@ def test_measurements_logits_and_the_order_of_rounds(pristine_bundle, images, tm
     engines = ["null-dense", "null-sparse", "ort-dense", "ort-sparse", "null-dense (twin)", "ort-dense (twin)"]
     rounds = [line.split(" ", 2)[2] for line in lines if " round " in line]
     assert all(measured[f"{name}-dense.json"].twin_ns for name in ("null", "ort"))
-    assert rounds == [f"{name} round {turn + 1}" for turn in range(3) for name in rotated(engines, turn)]
+    turns = Turns(6)
+    turns.open()
+    assert rounds == [f"{engines[each]} round {turn + 1}" for turn in range(3) for each in turns.order()]
     assert [line.split()[1] for line in lines] == [f"{step + 1}/{len(lines)}" for step in range(len(lines))]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
@@ -116,6 +91,94 @@ def test_each_pass_has_fresh_processes_that_end_before_the_next_ones_start(prist
     assert dense.memory_mb["peak_rss"] == max(entry["peak_rss_mb"] for entry in dense.passes)
     assert dense.load_ms == sorted(entry["load_ms"] for entry in dense.passes)[1]
     assert dense.first_inference_ms == sorted(entry["first_inference_ms"] for entry in dense.passes)[1]
+
+
+def workers_alive() -> int:
+    """Of this process; one that has ended and was not waited for counts."""
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return sum(b"runtimes.worker" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children)
+
+
+def test_the_images_are_answered_at_the_end_of_the_first_pass_and_each_process_ends_with_its_answer(
+    pristine_bundle, tmp_path
+):
+    """An engine may take far more memory for a large batch and never give it back: the twin has ended before."""
+    said: list[tuple[str, int]] = []
+    work = QUICK.changed(passes=2, rounds=1)
+    measure(
+        read_bundle(pristine_bundle), tmp_path, ["ort"], [], work, lambda line: said.append((line, workers_alive()))
+    )
+    assert [(line.split(" ", 2)[2], alive) for line, alive in said if "answers" in line] == [
+        ("ort-dense answers", 1),
+        ("ort-sparse answers", 0),
+    ]
+    loads = [number for number, (line, _) in enumerate(said) if " load" in line]
+    answers = [number for number, (line, _) in enumerate(said) if " answers" in line]
+    assert loads[2] < answers[0] < answers[1] < loads[3]
+
+
+def test_what_fails_while_it_answers_keeps_its_times_and_says_why(pristine_bundle, tmp_path, monkeypatch):
+    """One process is killed, as for want of memory; the other answers all the same."""
+    whole = EngineProcess.ask
+
+    def ask(self, do, **arguments):
+        if do == "answer" and self.name == "ort-dense":
+            os.kill(self.pid, signal.SIGKILL)
+        return whole(self, do, **arguments)
+
+    monkeypatch.setattr(EngineProcess, "ask", ask)
+    work = QUICK.changed(passes=2, rounds=2)
+    measured = measure(read_bundle(pristine_bundle), tmp_path, ["ort"], [], work, str)
+    dense, sparse = (Measurement.read(tmp_path / f"ort-{name}.json") for name in ("dense", "sparse"))
+    assert measured["ort-dense.json"] == dense
+    assert len(dense.latency_ns) == len(dense.twin_ns) == 4
+    assert dense.outputs is None
+    why = "network 'dense' on runtime 'ort': its process was killed by SIGKILL (out of memory?) during 'answer'"
+    assert dense.reasons["outputs"] == dense.reasons["top1"] == why
+    (doubt,) = [doubt for doubt in dense.warnings if doubt.code == "not_answered"]
+    assert why in doubt.message
+    assert sparse.outputs["n"] == 50
+    assert "not_answered" not in [doubt.code for doubt in sparse.warnings]
+
+
+def test_too_little_memory_is_told_after_the_first_load(pristine_bundle, tmp_path, monkeypatch):
+    looks = iter([700 << 20, 300 << 20])
+    monkeypatch.setattr("runtimes.sampler.memory", lambda *root: {"MemAvailable": next(looks)})
+    lines = []
+    with pytest.raises(UserError, match="2 networks and a twin do not fit into the 700 MiB"):
+        measure(read_bundle(pristine_bundle), tmp_path, ["null"], [], QUICK.changed(sample_s=0), lines.append)
+    assert lines == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_started(pristine_bundle, tmp_path, monkeypatch):
+    def popen(*arguments, **more):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written: Not a directory"):
+        measure(read_bundle(pristine_bundle), tmp_path / "file" / "out", [], [], QUICK, str)
+
+
+def test_the_clock_is_that_of_the_engines_processors_and_is_read_before_the_mark(
+    pristine_bundle, tmp_path, monkeypatch
+):
+    last, calls = max(os.sched_getaffinity(0)), []
+    whole = sampler.sample
+
+    def sample(root=ROOT, cpus=()):
+        calls.append(tuple(cpus))
+        return whole(root, cpus)
+
+    def mark(watch):
+        calls.append("mark")
+        return 0.0
+
+    monkeypatch.setattr(sampler, "sample", sample)
+    monkeypatch.setattr(Watch, "mark", mark)
+    measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], QUICK.changed(cpus=[last], rounds=2), str)
+    assert calls == [(last,), "mark", (last,), "mark"] * 2
 
 
 @pytest.mark.parametrize(
@@ -181,23 +244,6 @@ def test_processors_that_are_not_there_are_a_user_error(pristine_bundle, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_all_threads_that_are_there_are_kept_to_the_processors():
-    code = (
-        "import os, threading; from runtimes.worker import keep_to\n"
-        "stop = threading.Event(); thread = threading.Thread(target=stop.wait); thread.start()\n"
-        "last = max(os.sched_getaffinity(0)); keep_to([last]); found = os.sched_getaffinity(thread.native_id)\n"
-        "stop.set(); print(sorted(found) == [last])"
-    )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout == "True\n"
-
-
-def test_no_processors_named_leaves_all():
-    before = os.sched_getaffinity(0)
-    keep_to(())
-    assert os.sched_getaffinity(0) == before
-
-
 def test_a_slow_engine_gets_its_samples_and_is_doubted_where_it_cannot(pristine_bundle, tmp_path):
     """Calls of 2 ms in rounds of 1 ms: a round goes on to its share of samples, but not for longer than 5 ms."""
     hurried = QUICK.changed(round_s=0.001, rounds=2, min_samples=100, options={"busy_us": "2000"})
@@ -223,67 +269,6 @@ def test_a_bundle_with_a_changed_file_is_not_run(bundle, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_worker_is_named_with_its_signal(pristine_bundle):
-    with EngineProcess("sparse", "null", job(pristine_bundle)) as process:
-        process.answer("start")
-        os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(
-            UserError, match=r"network 'sparse' on runtime 'null': .* killed by SIGKILL .* during 'load'"
-        ):
-            process.ask("load")
-
-
-def test_a_hanging_worker_is_given_up_and_ended(pristine_bundle):
-    process = EngineProcess("sparse", "null", job(pristine_bundle, timeout_s=1))
-    process.answer("start")
-    os.kill(process.pid, signal.SIGSTOP)
-    with pytest.raises(UserError, match="said nothing for 1 s during 'load'"), process:
-        process.ask("load")
-    with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
-
-
-def test_a_round_may_be_silent_for_as_long_as_it_may_last(pristine_bundle):
-    """A round of 0.4 s at most five times that, and the patience on top: longer than the patience alone."""
-    samples = {"min_samples": 10**6, "max_samples": 10**6, "options": {"busy_us": "1000"}}
-    work = {"timeout_s": 1, "round_s": 0.4, **samples}
-    with EngineProcess("sparse", "null", job(pristine_bundle, **work)) as process:
-        process.answer("start")
-        process.ask("load")
-        silent_s = QUICK.changed(**work).longest_round_s
-        assert process.ask("round", silent_s=silent_s)["timed_s"] == pytest.approx(2.0, rel=0.2)
-        os.kill(process.pid, signal.SIGSTOP)
-        with pytest.raises(UserError, match=r"said nothing for 1\.2 s during 'round'"):
-            process.ask("round", silent_s=0.2)
-
-
-def test_a_worker_that_fails_is_quoted(pristine_bundle):
-    with EngineProcess("sparse", "null", job(pristine_bundle)) as process:
-        process.answer("start")
-        with pytest.raises(UserError, match="exit code 1 during 'round'") as caught:
-            process.ask("round")
-    assert "RuntimeError: a command came before `load`" in caught.value.hint
-
-
-def test_a_workers_own_user_error_comes_through(pristine_bundle):
-    with EngineProcess("sparse", "null", job(pristine_bundle, options={"busy_us": "x"})) as process:
-        process.answer("start")
-        with pytest.raises(UserError, match=r"busy_us is 'x' \(null, network 'sparse'\)"):
-            process.ask("load")
-
-
-def test_what_a_library_prints_does_not_reach_the_coordinator():
-    code = (
-        "import os; from runtimes.worker import _private_channel\n"
-        "commands, answers = _private_channel()\n"
-        "print('chatter', flush=True); os.write(1, b'more')\n"
-        "answers.write(commands.readline()); answers.flush()"
-    )
-    finished = subprocess.run([sys.executable, "-c", code], input="{}\n", capture_output=True, text=True, check=True)
-    assert finished.stdout == "{}\n"
-    assert finished.stderr == "chatter\nmore"
-
-
 @pytest.fixture
 def compiled(monkeypatch):
     """A runtime that compiles, in this process and in every worker."""
@@ -305,36 +290,6 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     return started
-
-
-def test_the_last_gpu_times_are_those_of_the_timed_runs(bundle, monkeypatch):
-    """The worker in this process, over a runtime that compiles and has a clock of its own."""
-    monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
-    engine = compiled_runtime.Counting()
-    monkeypatch.setattr(compiled_runtime, "load", lambda path, options: engine)
-    session = Session({**job(bundle), "runtime": "compiled"}, [].append)
-    assert session.version() == {"runtime_version": "7"}
-    loaded = session.load()
-    assert loaded["receipt"]["verdict"] == "no"
-    assert loaded["memory_mb"]["engine"] == 5 / 2**20
-    for _ in range(2):
-        before = engine.runs
-        reply = session.round()
-        n = len(reply["latency_ns"])
-        assert 0 < n <= engine.runs - before
-        assert reply["gpu_ns"] == [1000 * run for run in range(engine.runs - n + 1, engine.runs + 1)]
-        assert reply["enqueue_ns"] == [500 * run for run in range(engine.runs - n + 1, engine.runs + 1)]
-        assert reply["launch"] == engine.launch
-        assert (engine.gpu_ns, engine.enqueue_ns) == ([], [])
-
-
-def test_a_worker_that_compiles_is_seen_to_be_alive(bundle, monkeypatch):
-    monkeypatch.setitem(RUNTIMES, "compiled", "compiled_runtime")
-    said: list[dict[str, object]] = []
-    made = Session({**job(bundle), "runtime": "compiled", "precision": "fp16"}, said.append).compile()
-    assert said == [{"at": 0}]
-    assert made["file"] == str(bundle / "engines" / "model.engine")
-    assert made["engine"]["options"] == {"threads": "1", "batch": "1", "precision": "fp16", "build": "0"}
 
 
 def test_an_engine_is_compiled_in_a_process_that_ends_before_the_others_start(bundle, tmp_path, compiled):
@@ -369,11 +324,3 @@ def test_a_builder_that_is_killed_is_named_with_its_log(bundle, tmp_path, compil
     with pytest.raises(UserError, match=r"killed by SIGKILL .* during 'compile'") as caught:
         measure(read_bundle(bundle), tmp_path, ["compiled"], ["dense"], dying, str)
     assert caught.value.hint.endswith(f"what it said before is in {bundle / 'engines' / 'dense.engine.log'}")
-
-
-def test_a_runtime_that_does_not_compile_has_no_engine_file_and_no_gpu_times(pristine_bundle):
-    session = Session(job(pristine_bundle), [].append)
-    session.load()
-    reply = session.round()
-    assert (reply["gpu_ns"], reply["enqueue_ns"], reply["launch"]) == (None, None, None)
-    assert not (pristine_bundle / "engines").exists()

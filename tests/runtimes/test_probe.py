@@ -10,9 +10,13 @@ import pytest
 from architecture_rules import ROOT
 from fake_boards import BOARDS, make_board
 
-from runtimes import installing
+from runtimes import __main__, installing, ort
 from runtimes import probe as probing
+from runtimes.board import needs as needing
 from runtimes.board.needs import board_needs, is_jetson
+from runtimes.board.settings import settings_left
+from runtimes.errors import UserError
+from runtimes.readings import Reading
 
 ISOLATED = (
     "import sys, runpy; sys.path.insert(0, {root!r}); sys.argv[1:] = ['probe']\n"
@@ -94,21 +98,40 @@ def test_rights_are_tried_without_changing_anything(tmp_path):
     assert "NOPASSWD: " + str(board.bin / "jetson_clocks") in rights["fix"]
 
 
-def test_settings_that_were_never_restored_are_told(tmp_path):
+def test_rights_to_the_governor_are_tried_without_changing_it(tmp_path):
+    board = make_board(tmp_path / "board", "xavier-nx")
+    board.as_ordinary_user()
+    board.without("nvpmodel", "jetson_clocks")
+    what = "rights for --power-mode and --lock-clocks"
+    governor = "sys/devices/system/cpu/cpufreq/policy0/scaling_governor"
+    assert by_name(probed(board, tmp_path))[what]["found"] == "sudo asks for no password"
+    assert board.text(governor) == "schedutil"
+    assert [words[2:] for words, _ in board.calls("sudo")] == [[str(board.bin / "tee"), str(board.root / governor)]]
+    board.behave(sudo="password")
+    assert f"{board.bin / 'tee'} {board.root}/sys/" in by_name(probed(board, tmp_path))[what]["fix"]
+
+
+def test_settings_that_were_never_restored_are_told(tmp_path, monkeypatch):
     place = tmp_path / ".cache/edgeprune/settings"
     place.mkdir(parents=True)
     board = make_board(tmp_path / "board", "orin-nano-super")
-    name = "settings of an earlier measurement"
-    for state, told in {
-        "changed": "changed since T and not restored, unless one is at work now",
-        "not restored": "not restored: run that",
-    }.items():
-        content = {"state": state, "changed_at": "T", "problems": ["run that"]}
+
+    def left(state, mode=1):
+        note = {"do": "power_mode", "set": ["power_mode", mode], "name": "15W", "id": 0}
+        content = {"state": state, "undo": [note], "changed_at": "T", "problems": ["run that"]}
         (place / "settings.json").write_text(json.dumps(content))
-        need = by_name(probed(board, tmp_path))[name]
-        assert (need["fine"], need["found"]) == (False, told)
-    (place / "settings.json").write_text('{"state": "restored"}')
-    assert name not in by_name(probed(board, tmp_path))
+        return settings_left(board.root).value
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", board.environment["PATH"])
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert left("restored") is None
+    assert left("changed", mode=2) is None, "somebody has put it right"
+    assert left("not restored") == "not restored: run that"
+    told = left("changed")
+    assert told == "power mode 15W not restored since T"
+    need = by_name(probed(board, tmp_path))["settings of an earlier measurement"]
+    assert (need["fine"], need["found"]) == (False, told)
 
 
 def test_without_numpy_it_says_so_and_everything_else(tmp_path):
@@ -157,6 +180,13 @@ def test_what_a_runtime_says_is_cut_where_the_command_is_known_better():
 
 
 FACTS = {"reasons": {}, "l4t": None, "soc": None}
+
+
+def test_a_power_source_is_looked_for_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(needing, "power_source", lambda root: asked.append(root) or Reading(None, "no rail"))
+    assert needing._rails(tmp_path).found == "no rail"
+    assert asked == [tmp_path]
 
 
 def test_each_doubt_about_the_peace_of_a_board_has_its_number(tmp_path):
@@ -268,6 +298,18 @@ def test_an_environment_that_sees_it_or_jetpacks_own_python_lacks_the_package(py
 def test_another_python_than_jetpacks_never_sees_it(python):
     python(venv=True, base="/opt/python3.12")
     assert "--python /usr/bin/python3" in probing._fix("trt", NO_TENSORRT, jetson=True)
+
+
+def test_what_lacks_numpy_or_onnxruntime_is_told_the_same_command(python, monkeypatch):
+    python(managed=True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert ort.missing().endswith(f"install it with {installing.command('onnxruntime')}")
+    assert "-m venv" in ort.missing()
+    monkeypatch.setattr(installing.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError) as raised:
+        __main__._check_numpy()
+    assert raised.value.hint == f"run {installing.command('numpy')}"
+    assert "-m venv" in raised.value.hint
 
 
 def test_tensorrt_without_a_gpu_speaks_for_itself():

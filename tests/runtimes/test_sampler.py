@@ -3,7 +3,6 @@ import os
 import pytest
 
 from runtimes import sampler
-from runtimes.readings import parse_number
 
 PI_CPUINFO = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -12,8 +11,6 @@ CPU part\t: 0xd08
 Hardware\t: BCM2835
 Model\t\t: Raspberry Pi 4 Model B Rev 1.4
 """
-MEMINFO = "MemTotal:        3884372 kB\nMemAvailable:    3384368 kB\nHugePages_Total:       0\nActive(anon):   100 kB\n"
-STATUS = "Name:\tpython3\nVmHWM:\t   10240 kB\nVmRSS:\t    9216 kB\nThreads:\t1\n"
 STAT = "cpu  100 5 30 1000 7 1 2 4 50 0\ncpu0 100 5 30 1000 7 1 2 4 50 0\nintr 1\n"
 
 
@@ -32,15 +29,6 @@ def test_parse_cpuinfo_keeps_one_value_for_each_processor():
     }
 
 
-def test_parse_sizes_are_bytes_of_lines_in_kb():
-    assert sampler.parse_sizes(MEMINFO) == {
-        "MemTotal": 3884372 * 1024,
-        "MemAvailable": 3384368 * 1024,
-        "Active(anon)": 100 * 1024,
-    }
-    assert sampler.parse_sizes(STATUS) == {"VmHWM": 10 << 20, "VmRSS": 9 << 20}
-
-
 def test_busy_ticks_leave_out_idle_iowait_and_guest():
     assert sampler.parse_busy_ticks(STAT) == 100 + 5 + 30 + 1 + 2 + 4
 
@@ -48,18 +36,6 @@ def test_busy_ticks_leave_out_idle_iowait_and_guest():
 @pytest.mark.parametrize("text", ["", "intr 1\n", "cpu  0 0 0 0 0 0 0 0 0 0\n"])
 def test_busy_ticks_that_are_not_counted_are_none(text):
     assert sampler.parse_busy_ticks(text) is None
-
-
-@pytest.mark.parametrize(("text", "cpus"), [("0-3,6\n", [0, 1, 2, 3, 6]), ("0", [0]), ("\n", [])])
-def test_cpu_list(text, cpus):
-    assert sampler.parse_cpu_list(text) == cpus
-
-
-@pytest.mark.parametrize(
-    ("text", "number"), [("45250\n", 45250), ("-5000", -5000), ("0x50005\n", 0x50005), ("n/a", None)]
-)
-def test_number(text, number):
-    assert parse_number(text) == number
 
 
 def test_load_average():
@@ -94,11 +70,21 @@ def test_zones_of_one_name_are_both_kept_and_a_silent_one_is_left_out(tmp_path):
 def test_clocks_come_from_cpufreq_before_cpuinfo(tmp_path):
     cpus = sorted(os.sched_getaffinity(0))
     files = {f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq": "1510400\n" for cpu in cpus}
-    root = board(tmp_path, {**files, "proc/cpuinfo": "cpu MHz : 1.0\n"})
+    root = board(tmp_path, {**files, "proc/cpuinfo": f"processor : {cpus[0]}\ncpu MHz : 1.0\n"})
     assert set(sampler.clocks_mhz(root).value) == {1510.4}
     for file in files:
         (root / file).unlink()
     assert sampler.clocks_mhz(root).value == [1.0]
+
+
+def test_clocks_are_those_of_the_processors_that_are_asked_for(tmp_path):
+    place = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
+    root = board(tmp_path / "files", {place.format(cpu): f"{1000 + cpu}000\n" for cpu in range(12)})
+    assert sampler.clocks_mhz(root, [9, 11]).value == [1009.0, 1011.0]
+    assert sampler.sample(root, [9]).clock_mhz.value == 1009.0
+    printed = "".join(f"processor : {cpu}\ncpu MHz : {2000 + cpu}\n\n" for cpu in range(12))
+    root = board(tmp_path / "printed", {"proc/cpuinfo": printed})
+    assert sampler.clocks_mhz(root, [9, 11]).value == [2009.0, 2011.0]
 
 
 def test_throttle_counts_add_up_over_the_cores(tmp_path):

@@ -14,6 +14,7 @@ from runtimes.trt_store import Machine, power_mode, this_machine, timing_cache_p
     [
         ("pmode:0002 fmode:fan_mode_quiet\n", "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n", "MAXN_SUPER (2)"),
         ("pmode:0001", "# < POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >", "25W (1)"),
+        ("pmode:0001", "<POWER_MODEL ID=1 NAME=MODE_15W_6CORE>", "MODE_15W_6CORE (1)"),
         ("pmode:0003", "< POWER_MODEL ID=1 NAME=25W >", "mode 3"),
         ("pmode:0003", None, "mode 3"),
         ("not in a known form", None, None),

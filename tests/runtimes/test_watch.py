@@ -1,163 +1,23 @@
-"""The watch beside a run: what it reads, when, at what rate and cost, and that nothing of it is left behind."""
+"""The watch beside a run: at what rate and cost, what it comes to in a measurement, and that nothing is left behind."""
 
 import math
 import os
-import stat
+import re
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from tiny_networks import QUICK
+from watched import NANO, Constant, program
 
-from runtimes import energy, watch_sources
-from runtimes.board.energy_counters import Counter, EnergyCounters
+from runtimes import watch_files
 from runtimes.bundle import read_bundle
 from runtimes.measure import measure
 from runtimes.readings import Reading
 from runtimes.watch import Watch
-from runtimes.watch_sources import Files, Sample, open_source
 
-NANO = (
-    "04-14-2025 21:53:07 RAM 1820/7620MB (lfb 4x4MB) SWAP 0/3810MB (cached 0MB) CPU [1%@729,off,0%@1510] "
-    "EMC_FREQ 2%@2133 GR3D_FREQ 37%@305 cpu@47.5C gpu@48.25C VDD_IN 4825mW/4830mW VDD_CPU_GPU_CV 600mW/600mW "
-    "VDD_SOC 1400mW/1400mW"
-)
-WITHOUT_RAILS = NANO.partition(" VDD_IN")[0]
-
-
-@pytest.fixture(autouse=True)
-def nothing_on_the_path(monkeypatch, tmp_path):
-    """No tegrastats, unless the test puts one there."""
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return tmp_path / "bin"
-
-
-def program(folder: Path, body: str) -> None:
-    path = folder / "tegrastats"
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def tree(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-class Constant:
-    """A source of power that always gives the same, and counts how often it was asked."""
-
-    name = "made up"
-
-    def __init__(self, rails):
-        self.rails, self.asked = rails, 0
-
-    def read(self):
-        self.asked += 1
-        return self.rails
-
-
-@pytest.fixture
-def powered(monkeypatch):
-    def by(source):
-        monkeypatch.setattr(watch_sources, "power_source", lambda root: Reading(source))
-        return source
-
-    return by
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def children() -> str:
-    """Of this thread, those that have ended and were not waited for among them."""
-    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text()
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def test_each_column_is_read_from_its_file(tmp_path):
-    root = tree(
-        tmp_path / "root",
-        {
-            "proc/meminfo": "MemTotal:        8000000 kB\nMemAvailable:    6976000 kB\n",
-            "sys/class/thermal/thermal_zone0/temp": "48500\n",
-            "sys/class/thermal/thermal_zone1/temp": "-256000\n",
-            "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "729600\n",
-            "sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq": "1510400\n",
-            "sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n",
-            "sys/devices/platform/bus@0/17000000.gpu/load": "437\n",
-            "sys/kernel/debug/bpmp/debug/clk/emc/rate": "2133000000\n",
-        },
-    )
-    files = Files(root)
-    at_s = files.mark()
-    (found,) = files.samples()
-    assert found == Sample(at_s, found.seconds, {}, 43.7, 306.0, 2133.0, 1510.4, 48.5, 1000.0)
-    assert files.power.value is None
-    assert files.power.reason
-
-
-def test_what_is_not_there_is_none_and_never_zero(tmp_path):
-    files = Files(tmp_path / "nothing")
-    files.mark()
-    (found,) = files.samples()
-    assert found[2:] == ({}, None, None, None, None, None, None)
-
-
-def test_a_sensor_that_is_switched_off_meanwhile_is_left_out(tmp_path):
-    names = ["sys/class/thermal/thermal_zone0/temp", "sys/class/thermal/thermal_zone1/temp"]
-    root = tree(tmp_path / "root", dict(zip(names, ["-256000\n", "40000\n"], strict=True)))
-    files = Files(root)
-    files.mark()
-    (root / names[1]).unlink()
-    files.mark()
-    assert [sample.temperature_c for sample in files.samples()] == [40.0, None]
-
-
-class Turning:
-    """An energy counter of a machine that takes `milliwatts`, which a test may change while it counts."""
-
-    def __init__(self):
-        self.milliwatts, self.since, self.uj = 10_000.0, time.monotonic(), 0.0
-
-    def turn(self, milliwatts):
-        self.uj, self.since, self.milliwatts = self.now(), time.monotonic(), milliwatts
-
-    def now(self):
-        return self.uj + (time.monotonic() - self.since) * self.milliwatts * 1000
-
-    def read(self):
-        return str(int(self.now()))
-
-
-def test_an_energy_counter_that_is_read_at_the_borders_gives_each_round_its_own_energy(tmp_path, powered, monkeypatch):
-    """40 W in the rounds and 10 W between them. The samples between the borders are 0.03 s apart and lie anywhere."""
-    machine = Turning()
-    monkeypatch.setattr("runtimes.board.energy_counters.read", lambda path, parse, root: Reading(int(machine.read())))
-    powered(EnergyCounters([Counter("package-0", "energy", 1 << 62)]))
-    rounds = []
-    with Watch(0.03, tmp_path) as watch:
-        for seconds in (0.1, 0.05, 0.02):
-            time.sleep(0.07)
-            machine.turn(40_000.0)
-            begin = watch.mark()
-            time.sleep(seconds)
-            rounds.append((begin, watch.mark()))
-            machine.turn(10_000.0)
-    seen = watch.seen()
-    own = energy.within(seen.samples, rounds)
-    assert energy.mean_rails(own)["package-0"] == pytest.approx(40_000, rel=0.02)
-    assert sum(sample.seconds for sample in own) == pytest.approx(sum(end - begin for begin, end in rounds))
-    others = [sample for sample in seen.samples if sample not in own and sample.rails_mw]
-    assert energy.mean_rails(others[2:])["package-0"] == pytest.approx(10_000, rel=0.1)
-
+pytestmark = pytest.mark.usefixtures("nothing_on_the_path")
 
 # The thread ----------------------------------------------------------------------------------------------------------
 
@@ -203,6 +63,29 @@ def test_what_watching_costs_is_told(tmp_path, powered):
     assert seen.overhead_cores == pytest.approx(0.010 * seen.rate_hz, rel=0.25)
 
 
+def test_borders_are_part_of_the_cost(tmp_path, powered):
+    """An energy counter whose reading takes 10 ms of processor time, read at ten borders and, but for them, never."""
+
+    class Burning(Constant):
+        counts_energy = True
+
+        def read(self):
+            end = time.thread_time() + 0.010
+            while time.thread_time() < end:
+                pass
+            return super().read()
+
+    powered(Burning({}))
+    begin = time.monotonic()
+    with Watch(60.0, tmp_path) as watch:
+        for _ in range(10):
+            watch.mark()
+    seen, most_s = watch.seen(), time.monotonic() - begin
+    assert seen.overhead_cores * most_s >= 0.1
+    assert seen.overhead_cores <= 1.2
+    assert (len(seen.samples), seen.rate_hz) == (10, 0)
+
+
 def test_a_program_that_the_source_starts_is_part_of_the_cost(tmp_path, powered):
     class Asking(Constant):
         def read(self):
@@ -220,16 +103,26 @@ def test_a_program_that_the_source_starts_is_part_of_the_cost(tmp_path, powered)
     assert watch.seen().overhead_cores > 0.01
 
 
-def test_an_error_in_the_thread_is_raised_when_the_watch_ends(tmp_path, powered):
+def test_an_error_in_the_thread_costs_what_comes_after_it_and_is_told(tmp_path, powered):
     class Broken(Constant):
         def read(self):
-            if self.asked == 2:
+            if self.asked == 3:
                 raise ZeroDivisionError("a bug")
             return super().read()
 
-    powered(Broken({}))
-    with pytest.raises(ZeroDivisionError), Watch(0.02, tmp_path):
+    powered(Broken({"VDD_IN": 5.0}))
+    with Watch(0.02, tmp_path) as watch:
         time.sleep(0.3)
+    seen = watch.seen()
+    assert [sample.rails_mw for sample in seen.samples] == [{"VDD_IN": 5.0}] * 2
+    assert re.fullmatch(r"the watch failed after \d\.\d s: ZeroDivisionError\('a bug'\)", seen.stopped)
+
+
+def test_a_watch_that_goes_on_to_the_end_has_not_stopped(tmp_path, powered):
+    powered(Constant({"VDD_IN": 5.0}))
+    with Watch(0.02, tmp_path) as watch:
+        time.sleep(0.3)
+    assert watch.seen().stopped is None
 
 
 def test_an_error_in_the_block_comes_through_and_ends_the_thread(tmp_path):
@@ -281,85 +174,6 @@ def test_where_the_engines_may_run_everywhere_so_may_the_watch(tmp_path, powered
         assert set(map(frozenset, source.places)) == {frozenset(os.sched_getaffinity(0))}
 
 
-# tegrastats ----------------------------------------------------------------------------------------------------------
-
-
-def test_tegrastats_is_taken_where_it_is_on_the_path(tmp_path, nothing_on_the_path):
-    program(nothing_on_the_path, f'echo $$ "$@" > {tmp_path}/said\nwhile :; do echo "{NANO}"; sleep 0.05; done')
-    before = time.monotonic()
-    with Watch(0.05, tmp_path) as watch:
-        time.sleep(0.6)
-        pid, *arguments = (tmp_path / "said").read_text().split()
-        assert alive(int(pid))
-    assert not alive(int(pid))
-    assert arguments == ["--interval", "50"]
-    seen = watch.seen()
-    assert (seen.source, seen.power.value) == ("tegrastats", "tegrastats")
-    first = seen.samples[0]
-    rails = {"VDD_IN": 4825.0, "VDD_CPU_GPU_CV": 600.0, "VDD_SOC": 1400.0}
-    assert first == Sample(first.at_s, 0.05, rails, 37, 305, 2133, 1510, 48.25, 1820)
-    assert before < first.at_s < time.monotonic()
-    times = [sample.at_s for sample in seen.samples]
-    assert times == sorted(times)
-    assert 5 < seen.rate_hz < 25
-
-
-def test_somebody_elses_tegrastats_goes_on(tmp_path, nothing_on_the_path):
-    program(nothing_on_the_path, f'while :; do echo "{NANO}"; sleep 0.05; done')
-    with subprocess.Popen([nothing_on_the_path / "tegrastats"], stdout=subprocess.DEVNULL) as other:
-        with Watch(0.05, tmp_path):
-            time.sleep(0.2)
-        assert other.poll() is None
-        other.kill()
-
-
-def test_the_processor_time_of_tegrastats_is_part_of_the_cost(tmp_path, nothing_on_the_path):
-    """This one burns what it can get, with a pause of 50 ms in each turn; /proc knows what that was."""
-    burn = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
-    program(nothing_on_the_path, f'echo $$ > {tmp_path}/pid\nwhile :; do {burn}; echo "{NANO}"; sleep 0.05; done')
-    with Watch(0.05, tmp_path) as watch:
-        time.sleep(1.0)
-        ticks = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat").read_text().rpartition(")")[2].split()
-        used = sum(map(int, ticks[11:15])) / os.sysconf("SC_CLK_TCK")
-    assert used > 0.1
-    assert watch.seen().overhead_cores == pytest.approx(used, rel=0.3)
-
-
-@pytest.mark.parametrize(
-    "body", ["exit 1", "echo tegrastats: permission denied; sleep 0.1", "exec sleep 60", "exec /no"]
-)
-def test_a_tegrastats_that_tells_nothing_gives_way_to_the_files(tmp_path, nothing_on_the_path, monkeypatch, body):
-    monkeypatch.setattr(watch_sources, "_FIRST_LINE_S", 0.3)
-    program(nothing_on_the_path, body)
-    before = children()
-    assert open_source(0.05, tmp_path).name == "sysfs"
-    assert children() == before
-
-
-def test_where_only_the_files_know_of_power_they_are_taken(tmp_path, nothing_on_the_path, powered):
-    program(nothing_on_the_path, f'while :; do echo "{WITHOUT_RAILS}"; sleep 0.05; done')
-    powered(Constant({"VDD_IN": 5.0}))
-    source = open_source(0.05, tmp_path)
-    source.close()
-    assert source.name == "sysfs"
-
-
-def test_where_nobody_knows_of_power_tegrastats_tells_the_rest(tmp_path, nothing_on_the_path):
-    program(nothing_on_the_path, f'while :; do echo "{WITHOUT_RAILS}"; sleep 0.05; done')
-    source = open_source(0.05, tmp_path)
-    source.close()
-    assert (source.name, source.power) == ("tegrastats", (None, "tegrastats prints no power rail that is known"))
-    assert source.samples()[0].gpu_percent == 37
-
-
-def test_a_tegrastats_that_dies_in_the_midst_ends_the_samples_and_nothing_else(tmp_path, nothing_on_the_path):
-    program(nothing_on_the_path, f'echo "{NANO}"; sleep 0.1; echo "{NANO}"; printf "RAM 18"')
-    with Watch(0.05, tmp_path) as watch:
-        time.sleep(0.5)
-    assert [sample.ram_used_mb for sample in watch.seen().samples] == [1820, 1820]
-    assert watch.seen().rate_hz < 4
-
-
 # In a measurement ----------------------------------------------------------------------------------------------------
 
 
@@ -388,8 +202,21 @@ def test_a_network_busy_for_a_millisecond_at_five_watts_takes_five_millijoules_o
     assert min(twin) >= 1.0
 
 
+def test_without_samples_in_most_of_the_rounds_power_is_none_and_it_is_told_why(
+    pristine_bundle, tmp_path, nothing_on_the_path
+):
+    """tegrastats says two lines and hangs; the rounds go on for two seconds and more."""
+    program(nothing_on_the_path, f'echo "{NANO}"; sleep 0.1; echo "{NANO}"; exec sleep 600')
+    work = QUICK.changed(passes=2, rounds=5, round_s=0.3, sample_s=0.05, options={"busy_us": "1000"})
+    found = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], work, str)["null-dense.json"]
+    assert (found.power, found.power_mw) == (None, None)
+    assert re.fullmatch(r"tegrastats said nothing after 0\.\d s", found.reasons["power"])
+    (doubt,) = [doubt for doubt in found.warnings if doubt.code == "watch_stopped"]
+    assert doubt.message.endswith(found.reasons["power"])
+
+
 def test_without_a_rail_power_is_none_with_the_reason_and_nobody_waits_for_idle(pristine_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(watch_sources, "power_source", lambda root: Reading(None, "no rail here"))
+    monkeypatch.setattr(watch_files, "power_source", lambda root: Reading(None, "no rail here"))
     work = QUICK.changed(idle_s=60.0)
     found = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], work, str)["null-dense.json"]
     assert (found.power, found.power_mw) == (None, None)
@@ -399,7 +226,8 @@ def test_without_a_rail_power_is_none_with_the_reason_and_nobody_waits_for_idle(
 
 def test_without_an_idle_baseline_the_net_energy_is_none_with_the_reason(pristine_bundle, tmp_path, powered):
     powered(Constant({"VDD_IN": 5000.0}))
-    found = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], QUICK, str)["null-dense.json"]
+    work = QUICK.changed(round_s=0.1, sample_s=0.02, options={"busy_us": "1000"})
+    found = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], work, str)["null-dense.json"]
     assert (found.power["idle_mw"], found.power["net_energy_mj"]) == (None, None)
     assert "idle_s" in found.reasons["power.net_energy_mj"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtimes.board import commands
-from runtimes.board.commands import ask, run_command
+from runtimes.board.commands import ask, find_program, run_command
 
 
 @pytest.fixture
@@ -33,6 +33,15 @@ def test_what_it_prints_is_the_value_and_arguments_are_not_a_shells(program) -> 
 
 def test_a_program_that_is_not_there(program) -> None:
     assert run_command(["edgeprune-no-such-program"]) == (None, "edgeprune-no-such-program is not on PATH")
+
+
+def test_a_program_is_found_on_the_path_or_where_administrators_programs_lie(program, tmp_path, monkeypatch) -> None:
+    assert find_program("told") is None
+    path = program("told", "echo yes")
+    assert find_program("told") == str(path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(commands, "_MORE_PLACES", (str(tmp_path),))
+    assert find_program("told") == str(path)
 
 
 def test_a_failure_gives_its_code_and_its_first_words(program) -> None:

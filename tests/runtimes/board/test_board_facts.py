@@ -10,8 +10,7 @@ import pytest
 from board_prints import NOTHING, Programs, printed, tree
 
 from runtimes import sampler
-from runtimes.board import board_facts, board_state
-from runtimes.board.facts import gpu_names, parse_gpu_name, parse_user, throttled
+from runtimes.board.facts import board_facts, board_state, gpu_names, parse_gpu_name, parse_user, throttled
 
 GPU = "sys/class/devfreq/17000000.gpu"
 STAYS = {

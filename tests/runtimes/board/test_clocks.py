@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from runtimes.board.clocks import (
     Clock,
     JetsonClocks,
+    clock_files,
     clock_state,
+    cpu_policies,
     emc_mhz,
     governors,
     gpu_clock,
     gpu_highest_mhz,
+    gpu_load_file,
     mode_contradictions,
     parse_cpu_count,
     parse_highest_mhz,
@@ -122,6 +125,31 @@ def test_the_gpu_is_found_under_each_releases_name(tmp_path, name: str) -> None:
     assert gpu_highest_mhz(root) is None
     tree(root, {f"sys/class/devfreq/{name}/available_frequencies": "306000000 1020000000\n"})
     assert gpu_highest_mhz(root) == 1020.0
+
+
+@pytest.mark.parametrize(
+    ("device", "load"),
+    [
+        ("sys/class/devfreq/17000000.gpu/cur_freq", "sys/class/devfreq/17000000.gpu/device/load"),
+        ("sys/class/devfreq/17000000.gpu/cur_freq", "sys/devices/platform/17000000.gpu/load"),
+        (None, "sys/devices/gpu.0/load"),
+        (None, "sys/devices/platform/17000000.ga10b/load"),
+        (None, "sys/devices/platform/bus@0/17000000.gpu/load"),
+    ],
+)
+def test_the_gpus_load_is_found_through_devfreq_or_without(tmp_path, device: str | None, load: str) -> None:
+    assert gpu_load_file(tree(tmp_path, {device: 1} if device else {})) is None
+    assert gpu_load_file(tree(tmp_path, {load: 437})) == load
+
+
+def test_groups_of_processors_are_sorted_by_number_those_that_are_named_first(tmp_path) -> None:
+    place = "sys/devices/system/cpu/cpufreq/policy{}"
+    for number in (0, 4, 8, 12):
+        tree(tmp_path, {f"{place.format(number)}/related_cpus": f"{number} {number + 1} {number + 2} {number + 3}\n"})
+    by_number = [place.format(number) + "/scaling_cur_freq" for number in (0, 4, 8, 12)]
+    assert clock_files(root=tmp_path) == by_number
+    assert clock_files([14, 5], tmp_path) == [by_number[1], by_number[3], by_number[0], by_number[2]]
+    assert list(cpu_policies(tmp_path)) == ["policy0", "policy4", "policy8", "policy12"]
 
 
 def cpu_files(*policies: tuple[str, int, int, int, str]) -> dict[str, str | int]:

@@ -127,3 +127,26 @@ def test_trtexec_has_its_banner_and_builds_nothing(on, kind):
     said, code = on(kind, "trtexec", "--onnx=x")
     assert code == 1
     assert "&&&& FAILED" in said
+
+
+def test_tee_writes_what_it_is_given_and_nothing_leaves_a_file_as_it_is(on, tmp_path):
+    file = tmp_path / "scaling_governor"
+    file.write_text("schedutil\n")
+    assert on("orin-nano-super", "sudo", "tee", str(file)) == ("", 0)
+    assert file.read_text() == "schedutil\n"
+    assert on("orin-nano-super", "sudo", "tee", str(file), answer="performance") == ("performance", 0)
+    assert file.read_text() == "performance"
+    assert on("orin-nano-super", "tee", str(tmp_path / "no/file"), answer="x")[1] == 1
+
+
+def test_a_program_that_is_held_goes_on_when_it_is_let_go(on):
+    on("orin-nano-super", "nvpmodel", "-q")
+    board = on.boards["orin-nano-super"]
+    with board.held("nvpmodel"):
+        process = subprocess.Popen([board.bin / "nvpmodel", "-q"], stdout=subprocess.PIPE)
+        while len(board.calls("nvpmodel")) < 2:
+            time.sleep(0.01)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
+    assert process.wait(30) == 0
+    process.stdout.close()

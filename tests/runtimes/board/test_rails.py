@@ -219,6 +219,15 @@ def test_the_boards_meters_come_first_then_counters_then_the_power_chip(tmp_path
     assert power_source(tree(tmp_path, ORIN_NANO), run).value.name == "ina3221 (sysfs)"
 
 
+def test_only_counters_of_energy_are_means_and_only_the_power_chip_is_spared(tmp_path) -> None:
+    run = Programs({"vcgencmd pmic_read_adc": PMIC})
+    pmic = power_source(tmp_path, run).value
+    counters = power_source(rapl(tmp_path), run).value
+    meters = power_source(tree(tmp_path, ORIN_NANO), run).value
+    assert [source.counts_energy for source in (pmic, counters, meters)] == [False, True, False]
+    assert [source.least_interval_s for source in (pmic, counters, meters)] == [0.5, 0.0, 0.0]
+
+
 def test_without_any_the_reasons_are_told(tmp_path) -> None:
     assert power_source(tmp_path, NOTHING) == (
         None,

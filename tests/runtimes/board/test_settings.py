@@ -3,12 +3,17 @@
 import json
 import os
 import re
+import shutil
+import signal
+import stat
+from fnmatch import fnmatch
 
 import pytest
-from fake_boards import BOARDS, make_board
+from fake_boards import BOARDS, FakeBoard, make_board, play_user
+from fake_programs import Board, set_mode
 
-from runtimes.board import privileged
-from runtimes.board.settings import Settings, applied, kept_in
+from runtimes.board import privileged, settings
+from runtimes.board.settings import Settings, applied, kept_in, settings_left
 from runtimes.errors import UserError
 
 
@@ -34,9 +39,10 @@ def board(board_of):
 
 @pytest.fixture
 def plain_linux(tmp_path, board_of):
-    """A machine without NVIDIA's programs, with two processors."""
+    """A machine without NVIDIA's programs, with two processors; this is root there."""
     board_of().without("nvpmodel", "jetson_clocks")
     root = tmp_path / "plain"
+    play_user(root, 0)
     for number in range(2):
         place = root / f"sys/devices/system/cpu/cpufreq/policy{number}"
         place.mkdir(parents=True)
@@ -60,7 +66,7 @@ def refused(board, settings, says=None):
 
 
 def journal():
-    return json.loads((kept_in() / "settings.json").read_text())
+    return json.loads((kept_in()[0] / "settings.json").read_text())
 
 
 def switches(board):
@@ -71,7 +77,7 @@ def test_nothing_is_changed_unless_it_is_asked_for(board):
     with applied(Settings(), pytest.fail, board.root) as report:
         assert report is None
     assert not (board.folder / "calls.jsonl").exists()
-    assert not kept_in().exists()
+    assert not kept_in()[0].exists()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ def test_clocks_are_fixed_and_let_go(board_of, kind):
     assert board.gpu_range() == own
     assert report["clocks"]["restored"] == report["clocks"]["before"]
     assert said == ["clocks fixed by jetson_clocks", "settings restored"]
-    assert list(kept_in().glob("clocks-*")) == []
+    assert list(kept_in()[0].glob("clocks-*")) == []
 
 
 def test_clocks_that_were_fixed_by_hand_are_fixed_again_after_another_mode(board):
@@ -211,24 +217,49 @@ def test_a_governor_that_is_refused_half_way_is_taken_back(plain_linux):
     second.symlink_to("/proc/version")
     with pytest.raises(UserError) as raised, applied(Settings(lock_clocks=True), str, plain_linux):
         pass
-    assert "governor" in raised.value.message
+    assert "'policy0': 'performance'" in raised.value.message
+    assert f"tee: {second}: " in raised.value.message
+    assert "`echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor`" in raised.value.hint
     assert first.read_text().strip() == "powersave"
-    if os.geteuid() == 0:
-        assert "/policy1/" in raised.value.message
-        assert journal()["state"] == "restored"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_governor_that_may_not_be_written_is_told_with_the_line_for_a_person(plain_linux):
-    for path in plain_linux.rglob("scaling_governor"):
-        path.chmod(0o444)
+@pytest.fixture
+def as_user(tmp_path, plain_linux):
+    """The same machine, on which this is an ordinary user: the calls of its programs."""
+    shutil.rmtree(plain_linux / "proc/self")
+    play_user(plain_linux, 1000)
+    return FakeBoard(BOARDS["orin-nano-super"], tmp_path / "board")
+
+
+def test_an_ordinary_user_fixes_the_governor_by_sudo_that_may_not_ask(plain_linux, as_user):
+    with applied(Settings(lock_clocks=True), str, plain_linux) as report:
+        assert governors(plain_linux) == ["performance", "performance"]
+    assert governors(plain_linux) == ["powersave", "powersave"]
+    assert report["problems"] == []
+    files = [str(path) for path in sorted(plain_linux.rglob("scaling_governor"))]
+    tee = str(as_user.bin / "tee")
+    assert [words for words, _ in as_user.calls("sudo")] == [["-n", "-k", tee, file] for file in files * 2]
+    assert all(is_root for _, is_root in as_user.calls("tee"))
+
+
+def test_sudo_that_wants_a_password_for_the_governor_is_told_with_the_rule_for_these_files_alone(plain_linux, as_user):
+    as_user.behave(sudo="password")
     with pytest.raises(UserError) as raised, applied(Settings(lock_clocks=True), str, plain_linux):
         pass
-    assert "echo performance | sudo tee" in raised.value.hint
+    assert governors(plain_linux) == ["powersave", "powersave"]
+    rule = re.search(r"NOPASSWD: (\S+) (\S+)\" \| sudo tee", raised.value.hint)
+    assert rule.group(1) == str(as_user.bin / "tee")
+    assert all(fnmatch(str(path), rule.group(2)) for path in plain_linux.rglob("scaling_governor"))
+    assert not fnmatch(
+        f"{plain_linux}/sys/devices/system/cpu/cpufreq/policy0 /etc/shadow /scaling_governor", rule.group(2)
+    )
+    assert "`echo performance | sudo " in raised.value.hint
 
 
-def test_a_machine_without_governor_has_no_clock_to_fix(plain_linux, tmp_path):
-    with pytest.raises(UserError) as raised, applied(Settings(lock_clocks=True), str, tmp_path / "home"):
+def test_a_machine_without_governor_has_no_clock_to_fix(plain_linux):
+    for path in plain_linux.rglob("scaling_governor"):
+        path.unlink()
+    with pytest.raises(UserError) as raised, applied(Settings(lock_clocks=True), str, plain_linux):
         pass
     assert raised.value.message == "no clock can be fixed here: /sys has no cpufreq governor"
 
@@ -275,18 +306,65 @@ def test_sudo_that_is_taken_away_meanwhile_is_a_problem_and_no_traceback(board):
     assert "needs root: sudo: a password is required" in report["problems"][0]
 
 
-def test_a_home_that_may_not_be_written_is_told_before_anything_is_changed(board, monkeypatch):
+@pytest.fixture
+def spare(tmp_path, monkeypatch):
+    """The folder for a home that may not be written: /proc/nowhere cannot be made by anybody."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    monkeypatch.setattr(settings, "_SPARE", str(tmp_path / "var-tmp"))
+    (tmp_path / "var-tmp").mkdir(mode=0o777)
+    return tmp_path / "var-tmp" / f"edgeprune-{os.getuid()}"
+
+
+def test_with_a_home_that_may_not_be_written_the_journal_lies_in_a_private_folder_elsewhere(board, spare):
+    with applied(Settings(power_mode="15W"), str, board.root) as report:
+        assert json.loads((spare / "settings.json").read_text())["state"] == "changed"
+        assert stat.S_IMODE(spare.stat().st_mode) == 0o700
+    assert (board.mode(), report["problems"]) == ("25W", [])
+    assert settings_left(board.root).value is None
+
+
+def test_what_was_left_changed_is_found_in_either_folder(board, spare, monkeypatch):
+    """The home may be written again when the next measurement comes."""
+    with applied(Settings(power_mode="15W"), str, board.root):
+        os.kill(json.loads((spare / "settings.json").read_text())["keeper"], signal.SIGKILL)
+        left = (spare / "settings.json").read_text()
+    set_mode(Board(str(board.folder)), "0")
+    (spare / "settings.json").write_text(left)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert "power mode 25W not restored since" in settings_left(board.root).value
+    with applied(Settings(power_mode="MAXN_SUPER"), str, board.root) as report:
+        assert report["power_mode"]["before"]["name"] == "25W"
+    assert settings_left(board.root).value is None
+
+
+@pytest.mark.parametrize("trap", ["link", "open to all"])
+def test_a_folder_that_somebody_else_may_have_prepared_is_not_used(board, spare, tmp_path, trap):
+    if trap == "link":
+        (tmp_path / "trap").mkdir()
+        spare.symlink_to(tmp_path / "trap")
+    else:
+        spare.mkdir()
+        spare.chmod(0o777)
+    note = {"do": "power_mode", "set": ["power_mode", 1], "name": "15W", "id": 0}
+    (spare / "settings.json").write_text(json.dumps({"state": "changed", "undo": [note], "changed_at": "T"}))
     message, hint = refused(board, Settings(power_mode="15W"))
-    assert message.startswith("/proc/nowhere/edgeprune/settings cannot be made")
+    assert message == f"neither /proc/nowhere/edgeprune/settings nor {spare} can be a folder of this user's"
     assert "XDG_CACHE_HOME" in hint
+    assert settings_left(board.root).value is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that belongs to somebody else")
+def test_a_folder_of_somebody_else_is_not_used(board, spare):
+    spare.mkdir()
+    os.chown(spare, 1234, 1234)
+    message, _ = refused(board, Settings(power_mode="15W"))
+    assert message.endswith(f"nor {spare} can be a folder of this user's")
 
 
 def test_a_program_that_does_not_end_is_told(board, monkeypatch):
     """Its exit code is not looked at otherwise: nvpmodel's says nothing."""
-    board.behave(slow_s={"nvpmodel": 5.0})
     monkeypatch.setattr(privileged, "_TIMEOUT_S", 0.2)
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(UserError) as raised, board.held("nvpmodel"):
         privileged.as_root([str(board.bin / "nvpmodel"), "-q"], board.root)
     assert raised.value.message.endswith("nvpmodel -q` did not end within 0.2 s")
     with pytest.raises(UserError) as raised:

@@ -50,7 +50,7 @@ def test_qemus_user_mode_is_known_by_the_link_of_a_thread(tmp_path, exe, name):
     assert emulator(*proc_and_sys(tmp_path, exe, X86), machine="aarch64") == f"emulated by {name}"
 
 
-@pytest.mark.parametrize("exe", ["/usr/bin/python3.11", "/home/a/qemu-tools/python3", "/usr/bin/python3 (deleted)"])
+@pytest.mark.parametrize("exe", ["/usr/bin/python3.11", "/opt/qemu-tools/python3", "/usr/bin/python3 (deleted)"])
 def test_a_python_of_its_own_is_no_emulator(tmp_path, exe):
     assert emulator(*proc_and_sys(tmp_path, exe, ARM), machine="aarch64") is None
 

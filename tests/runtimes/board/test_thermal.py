@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import pytest
 from board_prints import printed, tree
 
-from runtimes.board.thermal import over_current_events, slowed_by, zones
+from runtimes.board.tegrastats import parse_tegrastats
+from runtimes.board.thermal import hottest, over_current_events, slowed_by, zone_files, zones
 
 PLACE = "sys/class/thermal"
 
@@ -53,6 +55,42 @@ def test_zones_of_one_type_are_told_apart_by_their_number(tmp_path) -> None:
         tree(tmp_path, {f"{place}/type": "soc\n", f"{place}/temp": 1000 * number})
     found = zones(tmp_path).temperatures_mc
     assert found == {"soc": 0, **{f"thermal_zone{number}": 1000 * number for number in range(1, 11)}}
+
+
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [
+        ("tegrastats-agx-xavier-jp4.txt", 54.5),
+        ("tegrastats-agx-xavier-jp5-tail-fragment.txt", 38.75),
+        ("tegrastats-tx2-jp4.txt", 42.5),
+    ],
+)
+def test_a_power_chips_placeholder_is_not_the_hottest_sensor_of_a_captured_line(name: str, chip: float) -> None:
+    """The line has PMIC@100C or PMIC@50C; the hottest of the others, by eye."""
+    found = parse_tegrastats(printed(name).splitlines()[0])
+    assert found is not None
+    assert max(found.temperatures_c.values()) > chip
+    assert hottest(found.temperatures_c.items()) == chip
+
+
+def test_a_power_chip_that_measures_is_a_sensor_like_any_other() -> None:
+    assert hottest([("PMIC", 61.5), ("CPU", 48.0)]) == 61.5
+    assert hottest([("PMIC", 100.0), ("GPU", -256.0)]) is None
+    assert hottest([("CPU", 100.0)]) == 100.0
+    assert hottest([]) is None
+
+
+def test_the_kernels_placeholder_is_unread(tmp_path) -> None:
+    files = {f"{PLACE}/thermal_zone0/type": "PMIC-Die\n", f"{PLACE}/thermal_zone0/temp": "100000\n"}
+    assert zones(tree(tmp_path, files)) == ({}, {"PMIC-Die": "a placeholder"})
+
+
+def test_zones_of_what_computes_come_first_and_numbers_are_numbers(tmp_path) -> None:
+    kinds = {0: "soc", 2: "x86_pkg_temp", 9: "acpitz", 10: "GPU-therm", 11: "tj-thermal", 12: "CPU-therm"}
+    for number, kind in kinds.items():
+        tree(tmp_path, {f"{PLACE}/thermal_zone{number}/type": f"{kind}\n"})
+    expected = [2, 10, 11, 12, 0, 9]
+    assert zone_files(tmp_path) == [(kinds[number], f"{PLACE}/thermal_zone{number}/temp") for number in expected]
 
 
 def cooling(root: Path, *devices: tuple[str, int]) -> Path:
