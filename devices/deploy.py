@@ -13,8 +13,6 @@ from typing import Any
 from devices.answers import plain_names, printable, read_answer, read_measurement
 from devices.protocol import Device, Finished
 from runtimes.errors import UserError
-from runtimes.files import sha256
-from runtimes.records import Measurement
 
 _PROGRESS = re.compile(r"progress ([0-9]{1,9})/([0-9]{1,9}) (.*)")
 _FLAGS = {
@@ -26,7 +24,15 @@ _FLAGS = {
 }
 _STRANGE = "the bundle's own code does not write that: see what runs on the device, and measure again"
 _ON_THE_WAY = "-results-on-the-way"  # not `results`, which is where a person's own measurements go
-_REMOVE = "import glob, shutil, sys\nfor folder in glob.glob(sys.argv[1]): shutil.rmtree(folder, ignore_errors=True)"
+_FORGOTTEN_S = 86400  # what a call that was killed has left is removed a day later: another host may be at work now
+_REMOVE = f"""
+import glob, os, shutil, sys, time
+for folder in glob.glob("*{_ON_THE_WAY}"):
+    if folder == sys.argv[1] or time.time() - os.lstat(folder).st_mtime > {_FORGOTTEN_S}:
+        shutil.rmtree(folder, ignore_errors=True)
+"""
+_UNKNOWN_WORDS = re.compile(r"python3 -m runtimes.*: error: (.*)")  # as argparse has it, after its usage
+_NO_ROOM = "no room "  # as `runtimes.files` begins
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -71,20 +77,14 @@ def measure_on(
     # Each call has a folder of its own: the coordinator of a call that was killed may still write into that one's.
     name = secrets.token_hex(4) + _ON_THE_WAY
     out = str(PurePosixPath(place) / name)
-    _remove(device, "*" + _ON_THE_WAY, place)  # of calls that were killed
     try:
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
         if finished.code:
             raise _failed(device, finished, device.by_hand(command, place))
         return _bring_back(device, out, read_answer(device.name, finished), results)
     finally:
-        with contextlib.suppress(UserError):  # the connection is gone: nothing else is lost, the next call removes it
-            _remove(device, name, place)
-
-
-def _remove(device: Device, pattern: str, place: str) -> None:
-    """Remove the folders in `place` there whose names fit `pattern`."""
-    device.run([device.python, "-c", _REMOVE, pattern], place)
+        with contextlib.suppress(UserError):  # the connection is gone: nothing else is lost, a later call removes it
+            device.run([device.python, "-c", _REMOVE, name], place)
 
 
 def _progress_reader(on_progress: OnProgress | None) -> Callable[[str], None]:
@@ -101,9 +101,21 @@ def _failed(device: Device, finished: Finished, by_hand: str) -> UserError:
     lines = [printable(line) for line in finished.stderr.splitlines() if line.strip()]
     said = [line for line in lines if not _PROGRESS.fullmatch(line)]
     if finished.code == 2 and len(said) >= 2:
-        return UserError(f"{device.name}: {said[-2]}", f"{said[-1]}; by hand: {by_hand}")
+        message, hint = _in_our_words(said[-2], said[-1])
+        return UserError(f"{device.name}: {message}", f"{hint}; by hand: {by_hand}")
     reason = said[-1] if said else "it said nothing"
     return UserError(f"{device.name}: measuring {_how_it_ended(finished.code)}: {reason}", f"by hand: {by_hand}")
+
+
+def _in_our_words(message: str, hint: str) -> tuple[str, str]:
+    """The device's two lines, or others where it cannot know better."""
+    unknown = _UNKNOWN_WORDS.fullmatch(hint)
+    if unknown:
+        older = "another edgeprune wrote it: write it again with `edgeprune compile` or `edgeprune export`"
+        return f"the code in this bundle does not take what was asked for: {unknown[1]}", older
+    if message.startswith(_NO_ROOM):
+        return message, "free some space on the device and measure again"
+    return message, hint
 
 
 def _how_it_ended(code: int) -> str:
@@ -123,7 +135,7 @@ def _bring_back(device: Device, out: str, answer: Mapping[str, Any], results: Pa
         arrived = Path(folder)
         device.pull(out, [*outputs, *measurements], arrived)
         for name in measurements:
-            replace(_measurement(device, arrived / name, outputs), device=device.name).write(arrived / name)
+            replace(read_measurement(arrived / name, device.name, outputs), device=device.name).write(arrived / name)
         for name in [*outputs, *measurements]:
             (arrived / name).replace(results / name)
     return [results / name for name in measurements]
@@ -135,17 +147,3 @@ def _names(device: Device, answer: Mapping[str, Any], key: str, ending: str) -> 
     if not all(name.endswith(ending) for name in names):
         raise UserError(f"{device.name}: its {key} are not all {ending} files", _STRANGE)
     return names
-
-
-def _measurement(device: Device, path: Path, outputs: Sequence[str]) -> Measurement:
-    """What the file says, held against the files it came with."""
-    measurement = read_measurement(path, device.name)
-    if path.name != f"{measurement.runtime}-{measurement.name}.json":
-        raise UserError(f"{device.name}: {path.name} is a measurement of something else", _STRANGE)
-    if measurement.outputs is not None:
-        file = measurement.outputs["file"]
-        if file not in outputs:
-            raise UserError(f"{device.name}: {path.name} names logits that did not come with it", _STRANGE)
-        if sha256(path.with_name(file)) != measurement.outputs["sha256"]:
-            raise UserError(f"{device.name}: {file} is not what was computed: its SHA-256 differs", "measure again")
-    return measurement

@@ -12,7 +12,7 @@ from runtimes.errors import UserError
 from runtimes.tables import pick
 
 PLACE_NAME = "EDGEPRUNE_DEVICES"  # environment: another file than the user's own
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes a folder's name
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it becomes a folder's name
 _KEYS = ("url", "python", "ssh_config", "folder")
 _EXAMPLE = '[orin] and below it url = "ssh://jetson@10.0.0.5"'
 
@@ -31,7 +31,7 @@ def devices_file() -> Path:
     """Where the devices stand: $EDGEPRUNE_DEVICES, or `edgeprune/devices.toml` among the user's settings."""
     named = os.environ.get(PLACE_NAME)
     if named:
-        return Path(named).expanduser()
+        return _expanded(Path(named), PLACE_NAME)
     settings = os.environ.get("XDG_CONFIG_HOME")
     # Its specification has a relative path passed over.
     root = Path(settings) if settings and Path(settings).is_absolute() else Path.home() / ".config"
@@ -69,20 +69,31 @@ def _known(path: Path, name: str, table: Any) -> Known:
     if name == "local":
         raise UserError(f"{where}: 'local' is this machine", "give the device another name")
     for key, value in table.items():
+        if isinstance(value, dict):
+            raise UserError(
+                f"{where} holds another table, {key!r}", f'a name with dots stands in quotes: ["{name}.{key}"]'
+            )
         pick(dict.fromkeys(_KEYS), key, f"key in {where}:")
         if not isinstance(value, str) or not value:
             raise UserError(f"{where}: {key} is {value!r}", "it has to be a text in quotes")
     if "url" not in table:
         raise UserError(f"{where}: url is missing", f"for example {_EXAMPLE}")
-    values = {**table, "ssh_config": _beside(path, table.get("ssh_config"))}
+    values = {**table, "ssh_config": _beside(path, table.get("ssh_config"), where)}
     known = Known(name=name, **values)
     _check(where, known)
     return known
 
 
-def _beside(path: Path, config: str | None) -> Path | None:
+def _beside(path: Path, config: str | None, where: str) -> Path | None:
     """A relative path is one from the folder of `devices.toml`."""
-    return None if config is None else path.parent / Path(config).expanduser()
+    return None if config is None else path.parent / _expanded(Path(config), f"{where}: ssh_config")
+
+
+def _expanded(path: Path, what: str) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~somebody
+        raise UserError(f"{what}: {path} begins with a user whom nobody knows here", "give the whole path") from None
 
 
 def _check(where: str, known: Known) -> None:

@@ -5,19 +5,19 @@ Measured in one session they are compared round by round, else apart and far mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgeprune.report import compare
+from edgeprune.report import compare, pairing
 from edgeprune.report.agreement import Agreement, agreement
 from edgeprune.report.bootstrap import RESAMPLES, SEED
-from edgeprune.report.collect import collect
+from edgeprune.report.collect import DAMAGED, collect
 from edgeprune.report.facts import identity
 from edgeprune.report.judging import judge
-from edgeprune.report.records import Figure, Report, Row
-from edgeprune.report.side_by_side import figures, setting_in_words
+from edgeprune.report.records import Figure, Remark, Report, Row
+from edgeprune.report.side_by_side import figures
 from edgeprune.report.uncertainty import LEVEL
 from runtimes.errors import UserError
 from runtimes.files import read_json
@@ -71,6 +71,7 @@ class Compared:
     b: str
     pairs: tuple[Pair, ...]
     alone: tuple[str, ...]  # settings that measured only one of them
+    left_out: tuple[Remark, ...] = ()  # damaged measurements of either
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,30 @@ class _Side:
 def compare_runs(a: str, b: str) -> Compared:
     """Compare network `b` with network `a`; each is a run folder or `RUN:NETWORK`, without a network the sparse one.
 
-    NETWORK is one of a run's networks in all its precisions (`dense`), or one precision of it (`dense-int8`). A folder
+    NETWORK is one of a run's networks in all its precisions (`dense`), or one precision of it (`dense-int8`); where no
+    measurement has that name, the ones of that role. A folder
     that is no run, a network that it has not measured, and two that share no device and setting are `UserError`s.
     """
     first, second = _side(a), _side(b)
-    matched = [(row, other) for other in second.rows if (row := _match(other, first.rows, second.rows)) is not None]
+    matched = [
+        (row, other)
+        for other in second.rows
+        if (row := pairing.counterpart(other, first.rows, second.rows)) is not None
+    ]
     if not matched:
         raise _nothing_shared(first, second)
     used = {id(row) for pair in matched for row in pair}
     alone = [f"{side.asked}: {_where(row)}" for side in (first, second) for row in side.rows if id(row) not in used]
-    return Compared(a, b, tuple(_pair(row, first, other, second) for row, other in matched), tuple(alone))
+    left_out = dict.fromkeys(remark for side in (first, second) for remark in _left_out(side.report, side.asked))
+    pairs = tuple(_pair(row, first, other, second) for row, other in matched)
+    return Compared(a, b, pairs, tuple(alone), tuple(left_out))
+
+
+def _left_out(report: Report, asked: str) -> list[Remark]:
+    """The damaged measurements of the network that was asked for, by their files' names."""
+    network = named(asked)[1]
+    damaged = [remark for remark in report.warnings if remark.code == DAMAGED]
+    return [remark for remark in damaged if f"-{network}" in PurePosixPath(remark.source).name]
 
 
 def _nothing_shared(first: _Side, second: _Side) -> UserError:
@@ -121,23 +136,19 @@ def named(asked: str) -> tuple[Path, str]:
 def _side(asked: str) -> _Side:
     run, network = named(asked)
     report = collect(run)
-    rows = tuple(row for row in report.rows if row.runtime != "null" and network in (row.name, row.role))
+    real = [row for row in report.rows if row.runtime != "null"]
+    named_so = [row for row in real if row.name in (network, f"{network}-{row.precision}")]
+    rows = tuple(named_so or [row for row in real if row.role == network])
     if not rows:
         known = ", ".join(dict.fromkeys(row.name for row in report.rows)) or "nothing"
-        raise UserError(f"{run} has no measurement of '{network}'", f"it measured {known}: name one as RUN:NETWORK")
+        damaged = "".join(f"; {remark.source} was {remark.message}" for remark in _left_out(report, asked))
+        what = f"{run} has no measurement of '{network}'{damaged}"
+        raise UserError(what, f"it measured {known}: name one as RUN:NETWORK")
     return _Side(asked, run, report, rows)
 
 
-def _match(row: Row, candidates: Sequence[Row], own: Sequence[Row]) -> Row | None:
-    """The row of the other side under the same conditions: of the same precision, or the only one there."""
-    same = [other for other in candidates if compare.conditions(other) == compare.conditions(row)]
-    exact = [other for other in same if other.precision == row.precision]
-    lonely = len(same) == 1 and sum(compare.conditions(each) == compare.conditions(row) for each in own) == 1
-    return exact[0] if exact else same[0] if lonely else None
-
-
 def _where(row: Row) -> str:
-    return f"{row.name} on {row.device} ({setting_in_words(row)})"
+    return f"{row.name} on {row.device} ({row.setting})"
 
 
 def _pair(row_a: Row, side_a: _Side, row_b: Row, side_b: _Side) -> Pair:
@@ -155,8 +166,8 @@ def _pair(row_a: Row, side_a: _Side, row_b: Row, side_b: _Side) -> Pair:
         stand_in=row_b.stand_in or row_a.stand_in,
         a=row_a.name,
         b=row_b.name,
-        setting=setting_in_words(row_b),
-        together=compare.session(row_a) == compare.session(row_b),
+        setting=row_b.setting,
+        together=pairing.in_turns(row_a, row_b),
         differences=tuple(_differences(row_a, side_a, row_b, side_b)),
         headline=row_b.headline,
         latency_ratio=timed.value if timed else None,
@@ -192,7 +203,7 @@ def _differences(row_a: Row, side_a: _Side, row_b: Row, side_b: _Side) -> list[s
 
 def _told(row: Row, side: _Side) -> dict[str, str]:
     """The precision and the runtime's version, and what the device said it is and was set to."""
-    facts = side.report.environment.get(row.device, {})
+    facts = side.report.environment.get(row.machine, {})
     own = {"Precision": row.precision, "Runtime version": str(row.runtime_version)}
     return {**own, **dict(identity(facts, row.settings))}
 

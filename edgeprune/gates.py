@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 
 from edgeprune.comparing import Compared
 from edgeprune.report import wording
-from edgeprune.report.compare import conditions, uses_zeros
+from edgeprune.report.collect import DAMAGED
+from edgeprune.report.compare import uses_zeros
+from edgeprune.report.pairing import baseline
 from edgeprune.report.records import Comparison, Report, Row
-from edgeprune.report.side_by_side import reason_of, setting_in_words, value_of
+from edgeprune.report.side_by_side import reason_of, value_of
 from runtimes.errors import UserError
 
 CODES = {
@@ -26,6 +29,8 @@ CODES = {
     "require_sparse": 15,
     "min_speedup": 16,
 }
+LEAST_SAMPLES = 1000
+"""Fewer say little of a 99th percentile: of 1,000 ten lie above it, of 100 a single one."""
 _SHARED_MEMORY = ("trt",)  # runtimes whose engines live in memory that is not the process's own
 
 
@@ -34,7 +39,7 @@ class Gates:
     """What is asked for; None (False) asks for nothing. Numbers out of range are a `UserError`."""
 
     min_top1: float | None = None  # percent, 0 to 100
-    max_p99_ms: float | None = None  # the 99th percentile of the latency, milliseconds
+    max_p99_ms: float | None = None  # the 99th percentile of the latency, milliseconds, see `_p99`
     max_memory_mb: float | None = None  # MiB, see `_memory`
     max_power_w: float | None = None  # watts, mean over the network's own rounds, in the scope that its device reads
     max_size_mb: float | None = None  # MB (10^6 bytes) of the ONNX file as it is
@@ -53,13 +58,15 @@ class Gates:
 
     def asked(self) -> list[str]:
         """The names of the gates that ask for something, in the order of their exit codes."""
-        return [name for name in CODES if getattr(self, name) not in (None, False)]
+        values = {name: getattr(self, name) for name in CODES}
+        return [name for name, value in values.items() if value is not None and value is not False]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One gate on one device and setting."""
 
+    run: str  # the run folder, or the network of a comparison
     gate: str  # its option, as --max-p99-ms
     code: int  # the exit code of its failure
     device: str
@@ -79,14 +86,34 @@ class _Subject:
     reason: str
 
 
-def check(judged: Report | Compared, gates: Gates) -> list[Verdict]:
-    """Every gate that asks for something, on every device and setting: of the sparse networks, in a comparison of B."""
-    subjects = _compared(judged) if isinstance(judged, Compared) else _reported(judged)
-    names = gates.asked()
-    if not subjects:
-        why = "not measured: no measurement of a sparse network"
-        return [Verdict(option_of(n), CODES[n], "no device", "sparse", _limit(n, gates), why, False) for n in names]
-    return [_judge(subject, name, gates) for subject in subjects for name in names]
+def check(judged: Report | Compared, gates: Gates, run: str | None = None) -> list[Verdict]:
+    """Every gate that asks for something, on every device and setting: of the sparse networks, in a comparison of B.
+
+    `run` is what the verdicts call what was judged: by default the run folder's name, or what B was named by.
+    """
+    if isinstance(judged, Compared):
+        subjects, told = _compared(judged), run or judged.b
+    else:
+        subjects, told = _reported(judged), run or judged.folder
+    names, lost = gates.asked(), _lost(judged)
+    if not subjects and not lost:
+        lost = [("no device", "sparse", "no measurement of a sparse network")]
+    missing = [
+        Verdict(told, option_of(name), CODES[name], device, what, _limit(name, gates), f"not measured: {why}", False)
+        for device, what, why in lost
+        for name in names
+    ]
+    return [_judge(subject, name, gates, told) for subject in subjects for name in names] + missing
+
+
+def _lost(judged: Report | Compared) -> list[tuple[str, str, str]]:
+    """Device and file of each damaged measurement that was to be judged: being left out, it passes nothing."""
+    if isinstance(judged, Compared):
+        found = [PurePosixPath(remark.source) for remark in judged.left_out]
+    else:
+        damaged = [PurePosixPath(remark.source) for remark in judged.warnings if remark.code == DAMAGED]
+        found = [place for place in damaged if "-sparse" in place.name]
+    return [(place.parent.name, place.name, "the file is damaged") for place in found]
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
@@ -95,10 +122,12 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
 
 
 def lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each verdict, for a terminal; failures first."""
+    """A line for each verdict, for a terminal; failures first. The run is named where there are several."""
     ordered = sorted(verdicts, key=lambda verdict: verdict.passed)
+    several = len({verdict.run for verdict in verdicts}) > 1
     return [
-        f"{'passed' if v.passed else 'FAILED'}  {v.gate}: {v.device}, {v.setting}: {v.found} (asked: {v.asked})"
+        f"{'passed' if v.passed else 'FAILED'}  {v.gate}: {f'{v.run}, ' if several else ''}{v.device}, {v.setting}: "
+        f"{v.found} (asked: {v.asked})"
         for v in ordered
     ]
 
@@ -109,36 +138,30 @@ def option_of(name: str) -> str:
 
 
 def _reported(report: Report) -> list[_Subject]:
+    found = {each.source: each for each in report.comparisons}
     rows = [row for row in report.rows if row.role == "sparse" and row.runtime != "null"]
-    return [_subject(row, report.comparisons, report.rows) for row in rows]
+    return [_subject(row, found.get(row.source), report.rows) for row in rows]
 
 
-def _subject(row: Row, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> _Subject:
-    where = (row.device, row.runtime, row.batch, row.threads, str(row.workload.get("protocol", "")), row.name)
-    found = next((c for c in comparisons if _place(c) == where), None)
+def _subject(row: Row, found: Comparison | None, rows: Sequence[Row]) -> _Subject:
     if found is not None:
         return _Subject(row, found.latency_ratio_interval, found.verdict, found.reason or "")
     if row.stand_in:
         return _Subject(row, None, "not known", f"{row.stand_in} stood in for the device")
-    beside = any(other.role == "dense" and conditions(other) == conditions(row) for other in rows)
-    why = "in another call than the dense network" if beside else "without the dense network"
+    why = "in another call than the dense network" if baseline(row, rows) else "without the dense network"
     return _Subject(row, None, "not known", f"measured {why}")
-
-
-def _place(found: Comparison) -> tuple[str, str, int, int, str, str]:
-    return found.device, found.runtime, found.batch, found.threads, found.protocol, found.name
 
 
 def _compared(compared: Compared) -> list[_Subject]:
     return [_Subject(pair.row, pair.latency_ratio_interval, pair.verdict, pair.reason or "") for pair in compared.pairs]
 
 
-def _judge(subject: _Subject, name: str, gates: Gates) -> Verdict:
+def _judge(subject: _Subject, name: str, gates: Gates, run: str) -> Verdict:
     passed, found = _RULES[name](subject, gates)
     row = subject.row
-    setting = f"{row.name}, {setting_in_words(row)}".replace(wording.SPACE, " ")
+    setting = f"{row.name}, {row.setting}".replace(wording.SPACE, " ")
     text = found.replace(wording.SPACE, " ")
-    return Verdict(option_of(name), CODES[name], row.device, setting, _limit(name, gates), text, passed)
+    return Verdict(run, option_of(name), CODES[name], row.device, setting, _limit(name, gates), text, passed)
 
 
 def _limit(name: str, gates: Gates) -> str:
@@ -168,8 +191,15 @@ def _top1(subject: _Subject, gates: Gates) -> tuple[bool, str]:
 
 
 def _p99(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+    """Fewer than `LEAST_SAMPLES` inferences show no 99th percentile, so that the gate fails whatever they come to."""
     value, missing = _number(subject.row, "latency_ms.p99")
-    return (False, missing) if value is None else (value <= (gates.max_p99_ms or 0.0), f"{value:.4g} ms")
+    if value is None:
+        return False, missing
+    n = subject.row.n
+    told = f"{value:.4g} ms of {n:,} inferences"
+    if n < LEAST_SAMPLES:
+        return False, f"not measured well enough: {told}, and a 99th percentile takes {LEAST_SAMPLES:,}"
+    return value <= (gates.max_p99_ms or 0.0), told
 
 
 def _memory(subject: _Subject, gates: Gates) -> tuple[bool, str]:

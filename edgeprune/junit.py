@@ -20,7 +20,9 @@ def write_junit(path: Path, verdicts: Sequence[Verdict], name: str = "edgeprune 
 
 
 def junit(verdicts: Sequence[Verdict], name: str = "edgeprune gates") -> bytes:
-    """The file's content, UTF-8. A failure's `type` is its exit code, a `system-out` holds what a passed gate found."""
+    """The file's content, UTF-8. A class is a run and a device, whose dots would be read as packages and become `_`.
+
+    A failure's `type` is its exit code, a `system-out` holds what a passed gate found."""
     failures = sum(not verdict.passed for verdict in verdicts)
     counts = {"tests": str(len(verdicts)), "failures": str(failures), "errors": "0", "skipped": "0", "time": "0"}
     root = ElementTree.Element("testsuites", {"name": _clean(name), **counts})
@@ -33,7 +35,8 @@ def junit(verdicts: Sequence[Verdict], name: str = "edgeprune gates") -> bytes:
 
 def _case(suite: ElementTree.Element, verdict: Verdict) -> None:
     title = f"{verdict.gate}: {verdict.device}, {verdict.setting}"
-    names = {"classname": f"edgeprune.gates.{verdict.device}", "name": title, "time": "0"}
+    place = ".".join(part.replace(".", "_") for part in (verdict.run, verdict.device))
+    names = {"classname": f"edgeprune.gates.{place}", "name": title, "time": "0"}
     case = ElementTree.SubElement(suite, "testcase", {key: _clean(text) for key, text in names.items()})
     told = f"{verdict.found} (asked: {verdict.asked})"
     if verdict.passed:

@@ -14,7 +14,16 @@ from devices.answers import plain_names, read_probe
 from devices.protocol import Finished
 from devices.ssh.address import interpreter_word, read_address
 from devices.ssh.call import Call
-from devices.ssh.carry import Listed, listed, package_files, place_name, receive_files, send_files, travelling
+from devices.ssh.carry import (
+    Listed,
+    listed,
+    package_files,
+    place_name,
+    receive_files,
+    send_files,
+    travelling,
+    what_is_held,
+)
 from devices.ssh.complaints import LostError, closed
 from devices.ssh.connection import Connection
 from devices.ssh.output import Output
@@ -24,6 +33,7 @@ PYTHON = "python3"
 # None: left out, since a bundle brings its own `runtimes`; it stays clean, too.
 _ENVIRONMENT = {"PYTHONPATH": None, "PYTHONSAFEPATH": None, "PYTHONDONTWRITEBYTECODE": "1"}
 _AGAIN = 2  # times that a transfer goes on after the connection was lost
+_PAUSE_S = 1.0  # before that
 
 _Done = TypeVar("_Done")
 
@@ -84,10 +94,12 @@ class Ssh:
         self._persist({"do": "give", "place": place, "names": left}, lambda call: receive_files(call, left, folder))
 
     def probe(self) -> dict[str, Any]:
-        """What `python -m runtimes probe` says there, with the `runtimes` of this edgeprune."""
+        """What `python -m runtimes probe` of this edgeprune says there, and how much room bundles take."""
         files = package_files(Path(next(iter(runtimes.__path__))))
         place = self._pushed("probe", files, listed(files))
-        return read_probe(self.name, self.run([self.python, "-m", "runtimes", "probe"], place))
+        found = read_probe(self.name, self.run([self.python, "-m", "runtimes", "probe"], place))
+        held = self._persist({"do": "hold", "folder": self._folder}, what_is_held)
+        return {**found, "needs": [*found["needs"], held]}
 
     def by_hand(self, command: Sequence[str], place: str) -> str:
         """For a shell here."""
@@ -118,7 +130,7 @@ class Ssh:
                 return self._in_call(request, work)
             except LostError:
                 self._connection.forget()
-                time.sleep(1.0 + attempt)
+                time.sleep(_PAUSE_S * (1 + attempt))
         return self._in_call(request, work)
 
     def _in_call(self, request: Mapping[str, Any], work: Callable[[Call], _Done]) -> _Done:

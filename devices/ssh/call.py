@@ -32,6 +32,7 @@ from runtimes.errors import UserError
 BEAT_S = 10.0  # between two heartbeats, in both directions
 SILENCE_S = 60.0  # without one, the far side ends what it runs
 PATIENCE_S = 30.0  # it has between being asked to end and being killed: it may be putting clocks back
+_LEAVES_S = 2.0  # what runs no command has between the end of its input and being cut off
 _START_S = 60.0  # from the call to the first words of the Python there
 _LOST_AFTER_S = 120.0  # without a heartbeat from there
 _NOISE = 1 << 20  # bytes that a login's start-up files may print
@@ -72,7 +73,7 @@ class Call:
         """The end of its input tells the far side to end what it runs; it is waited for, but not for ever."""
         try:
             if self._process.poll() is None:
-                self._end_in_order(PATIENCE_S + 10.0 if self._runs else 2.0)
+                self._end_in_order(PATIENCE_S + 10.0 if self._runs else _LEAVES_S)
         finally:
             self._over.set()
             _kill(self._process)
@@ -166,7 +167,7 @@ class Call:
 
     def _first_words(self) -> tuple[int, int]:
         """The version of the Python there; what came before is what the login's start-up files print."""
-        left = _NOISE
+        left, noise = _NOISE, b""
         wanted = re.compile(rf"{self._token} (\d+)\.(\d+)".encode())
         while left > 0:
             line = self._stdout.readline(left)
@@ -175,16 +176,19 @@ class Call:
             if found:
                 return int(found[1]), int(found[2])
             if not line:
-                raise self._no_start()
+                raise self._no_start(noise)
+            noise = line if line.strip() else noise
         raise self.too_much("what the login's start-up files print there", _NOISE)
 
-    def _no_start(self) -> UserError:
+    def _no_start(self, noise: bytes) -> UserError:
+        """`noise`: the last line that came instead."""
         code = self._code()
         if self._closed:
             return closed(self._connection.way())
         if code < 0:
-            return no_answer(self._connection.way(), _START_S)
-        return no_start(self._connection.way(), self._python, code, self._last_words())
+            return no_answer(self._connection.way(), self._python, _START_S)
+        said = self._last_words()
+        return no_start(self._connection.way(), self._python, code, said or noise.decode("utf-8", "replace"))
 
     def _code(self) -> int:
         """ssh's exit code; its standard output has ended already."""

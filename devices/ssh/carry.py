@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from devices.answers import LARGEST_JSON
+from devices.answers import LARGEST_JSON, printable
 from devices.ssh.call import Call
+from devices.ssh.complaints import megabytes
 from devices.ssh.far_files import stays
 from devices.ssh.wire import BLOCK, TarSink, TarSource
 from runtimes.errors import UserError
@@ -23,6 +24,7 @@ LARGEST_FILE = 1 << 30
 _BAD_TAR = (tarfile.TarError, ValueError, OverflowError, RecursionError)  # what its reader raises for odd headers
 _HEADERS = 1 << 20  # bytes between two files of a tar file; ours have 512
 _LONGEST_PLACE = 4096
+_LONGEST_NAME = 100  # of a folder, to which an id of 64 characters is added
 _LEFT_OUT = "__pycache__"
 
 Listed = dict[str, list[int | str]]  # path -> [bytes, sha256]
@@ -56,7 +58,7 @@ def place_name(folder: Path, wanted: Listed) -> str:
 
     The id of a bundle is that of its content too; a damaged copy of it has the same place, and is put right there.
     """
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip(".") or "folder"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip(".")[:_LONGEST_NAME] or "folder"
     return f"{name}-{_bundle_id(folder) or hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]}"
 
 
@@ -138,6 +140,18 @@ def _receive(call: Call, tar: tarfile.TarFile, allowance: _Allowance, name: str,
     with replacing(folder / name) as temporary, temporary.open("wb") as file:
         while content is not None and (block := content.read(BLOCK)):
             file.write(block)
+
+
+def what_is_held(call: Call) -> dict[str, Any]:
+    """How much room bundles take there, as a line of `needs` in a probe."""
+    answer = call.answer()
+    call.finish()
+    place, folders = printable(str(answer.get("place"))), answer.get("folders")
+    if not isinstance(folders, int):
+        raise call.nonsense("no number of folders")
+    held, free = (megabytes(answer.get(key)) for key in ("bytes", "free"))
+    found = f"{folders} in {place}: {held}, {free} free on the disk; remove any while nothing is being measured"
+    return {"what": "bundles there", "fine": True, "found": found, "needed": False, "fix": None}
 
 
 def _described(member: tarfile.TarInfo | None) -> str:

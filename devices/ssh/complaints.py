@@ -122,10 +122,11 @@ def no_start(way: Way, python: str, code: int, said: str) -> UserError:
             'name the one to use: --python PATH, or python = "PATH" in devices.toml',
         )
     if code != 255:
+        no_python = f"{python} there does not answer as a Python does"
         return UserError(
-            f"{way.device}: {python} did not start (exit code {code}): {last_line(said) or 'it said nothing'}",
-            f"try `{way.typed} {python} --version`; if your login's start-up files end the shell, they must not"
-            " where it is not interactive",
+            f"{way.device}: {no_python} (exit code {code}): {last_line(said) or 'it said nothing'}",
+            f'name the Python to use: --python PATH, or python = "PATH" in devices.toml; if it is one, try'
+            f" `{way.typed} {python} --version`: your login's start-up files must not end the shell",
         )
     return LostError(
         f"{way.device}: the connection was lost: {last_line(said) or 'ssh gave no reason'}",
@@ -142,11 +143,11 @@ def too_old(way: Way, python: str, version: str, oldest: str) -> UserError:
     )
 
 
-def no_answer(way: Way, seconds: float) -> UserError:
+def no_answer(way: Way, python: str, seconds: float) -> UserError:
     """The login went well, and then nothing came."""
     return UserError(
-        f"{way.device}: nothing answered within {seconds:g} s of the login",
-        f"do your login's start-up files there wait for input, or start another program? try `{way.typed} true`",
+        f"{way.device}: {python} there did not answer within {seconds:g} s of the login",
+        f"is it a Python (--python PATH)? do your login's start-up files wait for input? try `{way.typed} true`",
     )
 
 
@@ -181,10 +182,16 @@ def refused(way: Way, answer: Mapping[str, Any], folder: str) -> UserError:
     """The far side's own refusal, its last word."""
     kind, path, why = (printable(str(answer.get(key, ""))) for key in ("error", "path", "why"))
     if kind == "room":
-        needed, free = (_megabytes(answer.get(key)) for key in ("needed", "free"))
+        needed, free = (megabytes(answer.get(key)) for key in ("needed", "free"))
+        limit = "; look at the limits of that user, too (`quota`, `ulimit -f`)" if why else ""
         return UserError(
-            f"{way.device}: no room in {path}: {needed} needed, {free} free",
-            f"free some space there (older bundles lie in {folder}), or set folder = in devices.toml",
+            f"{way.device}: no room in {path}: {f'{why}: ' if why else ''}{needed} needed, {free} free on the disk",
+            f"free some space there (older bundles lie in {folder}), or set folder = in devices.toml{limit}",
+        )
+    if kind == "silent":
+        return UserError(
+            f"{way.device}: it heard nothing from here for {why}, and ended what ran there",
+            "keep this machine awake and on the network while a device measures, then give the same command again",
         )
     if kind == "differs":
         return UserError(
@@ -209,5 +216,6 @@ def last_line(said: str) -> str:
     return printable(lines[-1]) if lines else ""
 
 
-def _megabytes(value: object) -> str:
+def megabytes(value: object) -> str:
+    """So many bytes as people read them."""
     return f"{value / _MIB:.1f} MiB" if isinstance(value, int) else "an unknown amount"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,23 +44,49 @@ def take(wire: Wire, folder: str, name: str, files: Mapping[str, Sequence[object
     Args:
         files: path -> [bytes, sha256].
     """
-    place = Path(folder).expanduser().resolve() / name
+    place = _folder(folder) / name
+    if place.is_symlink():
+        place.unlink()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in files:
-        _make_way(place, path)
-    missing = [path for path in files if not _is_there(place, path, files[path])]
-    if missing:
-        _check_room(place, missing, files)
-    wire.send_json(b"j", {"place": str(place), "missing": missing})
-    try:
+    with _alone_in(place):
+        for path in files:
+            _make_way(place, path)
+        missing = [path for path in files if not _is_there(place, path, files[path])]
         if missing:
-            _unpack(wire, place, {path: files[path] for path in missing})
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        left = [path for path in missing if not _is(place / path, files[path])]
-        raise _no_room(place, left, files) from error
-    _remove_others(place, {place / path for path in files})
+            _check_room(place, missing, files)
+        wire.send_json(b"j", {"place": str(place), "missing": missing})
+        try:
+            if missing:
+                _unpack(wire, place, {path: files[path] for path in missing})
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            left = [path for path in missing if not _is(place / path, files[path])]
+            raise _no_room(place, left, files, os.strerror(error.errno)) from error
+        _remove_others(place, {place / path for path in files})
+
+
+def _folder(folder: str) -> Path:
+    """Where bundles lie; `~` is a user's home."""
+    try:
+        return Path(folder).expanduser().resolve()
+    except RuntimeError:
+        raise RefusedError("system", path=folder, why="nobody there has that name") from None
+
+
+@contextlib.contextmanager
+def _alone_in(place: Path) -> Iterator[None]:
+    """Wait until no other host fills the folder, nor a call whose connection was lost before it knew.
+
+    Without that they would remove each other's unfinished files. A file system without locks does without.
+    """
+    handle = os.open(str(place), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _check_room(place: Path, missing: Iterable[str], files: Mapping[str, Sequence[object]]) -> None:
@@ -68,11 +95,11 @@ def _check_room(place: Path, missing: Iterable[str], files: Mapping[str, Sequenc
         raise refusal
 
 
-def _no_room(place: Path, missing: Iterable[str], files: Mapping[str, Sequence[object]]) -> RefusedError:
-    """With the bytes that are needed, and those that an ordinary user can still write."""
+def _no_room(place: Path, missing: Iterable[str], files: Mapping[str, Sequence[object]], why: str = "") -> RefusedError:
+    """With the bytes that are needed, those that an ordinary user can still write, and what the system said."""
     found = os.statvfs(place)
     needed = _MARGIN + sum(int(str(files[path][0])) for path in missing)
-    return RefusedError("room", path=str(place), needed=needed, free=found.f_bavail * found.f_frsize)
+    return RefusedError("room", path=str(place), needed=needed, free=found.f_bavail * found.f_frsize, why=why)
 
 
 def _make_way(place: Path, path: str) -> None:
@@ -99,7 +126,7 @@ def _is_there(place: Path, path: str, wanted: Sequence[object]) -> bool:
     for neighbour in sorted(place.parent.iterdir()):
         if neighbour != place and _is(neighbour / path, wanted):
             _copy(neighbour / path, own)
-            return True
+            return _is(own, wanted)  # it may have been changed in between
     return False
 
 
@@ -206,3 +233,27 @@ def give(wire: Wire, place: str, names: Sequence[str]) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = found.st_size
                 tar.addfile(member, file)
+
+
+def held(folder: str) -> dict[str, Any]:
+    """What lies where the bundles do: folders, bytes (a file of several names counts once), and bytes free.
+
+    Nothing there: no folders, and no bytes free, of which nothing is known then.
+    """
+    place = _folder(folder)
+    if not place.is_dir():
+        return {"place": str(place), "folders": 0, "bytes": 0, "free": None}
+    sizes: dict[tuple[int, int], int] = {}
+    for path, _, names in os.walk(str(place)):
+        for name in names:
+            with contextlib.suppress(OSError):  # gone in between
+                found = os.lstat(os.path.join(path, name))  # noqa: PTH118
+                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    disk = os.statvfs(str(place))
+    folders = sum(entry.is_dir() for entry in place.iterdir())
+    return {
+        "place": str(place),
+        "folders": folders,
+        "bytes": sum(sizes.values()),
+        "free": disk.f_bavail * disk.f_frsize,
+    }

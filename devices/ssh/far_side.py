@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from devices.ssh.far_command import run
-from devices.ssh.far_files import RefusedError, give, take
+from devices.ssh.far_files import RefusedError, give, held, take
 from devices.ssh.wire import Wire, keep_alive
 
 OLDEST = (3, 8)
@@ -80,13 +80,15 @@ def _served(wire: Wire) -> dict[str, Any]:
 
 
 def _do(wire: Wire, request: dict[str, Any]) -> dict[str, Any]:
-    over = threading.Event()
+    over, given_up = threading.Event(), threading.Event()
     silence_s, patience_s = request["silence_s"], request["patience_s"]
+    longest_s = silence_s + (patience_s + _BEYOND_PATIENCE_S if request["do"] == "run" else 0.0)
 
     def give_up() -> None:
-        """First the command is ended in order; later this process is, wherever it is stuck."""
+        """A command is ended in order first; this process ends wherever it is stuck."""
+        given_up.set()
         over.set()
-        if wire.silent_for() > silence_s + patience_s + _BEYOND_PATIENCE_S:
+        if wire.silent_for() > longest_s:
             os._exit(1)
 
     keep_alive(wire, threading.Event(), request["beat_s"], silence_s, give_up)
@@ -94,9 +96,14 @@ def _do(wire: Wire, request: dict[str, Any]) -> dict[str, Any]:
         take(wire, request["folder"], request["name"], request["files"])
     elif request["do"] == "give":
         give(wire, request["place"], request["names"])
+    elif request["do"] == "hold":
+        wire.send_json(b"j", held(request["folder"]))
     else:
         words, place = request["command"], request["place"]
-        return {"code": run(wire, over, words, place, request["environment"], patience_s)}
+        code = run(wire, over, words, place, request["environment"], patience_s)
+        if given_up.is_set():  # and the host is heard again: it slept
+            raise RefusedError("silent", why=f"{silence_s:g} s")
+        return {"code": code}
     return {"code": 0}
 
 

@@ -40,7 +40,7 @@ def _line(row: Row) -> BenchLine:
     onnx, quoted = row.size_bytes.get("onnx"), row.latency_ms.get(row.headline)
     label = " (stand-in)" if row.stand_in else ""
     return BenchLine(
-        format=f"{row.name}, {wording.runtime(row.runtime)} {row.precision}, {row.device}{label}",
+        format=f"{row.name} on {row.device}{label}, {row.setting}",
         fine=row.top1 is not None and quoted is not None,
         size_mb=None if onnx is None else onnx / 1e6,
         top1=row.top1,

@@ -10,6 +10,7 @@ from typing import Any
 from edgeprune.report import wording
 from edgeprune.report.records import Comparison, Layer, Row
 from edgeprune.report.svg import Frame, Point, axes, dot, drawing, line, steps, text, ticks, whisker
+from edgeprune.report.uncertainty import claimable
 
 
 def distribution(rows: Sequence[Row]) -> str:
@@ -50,16 +51,17 @@ def rounds(rows: Sequence[Row]) -> str:
 def interval(found: Comparison, reach: float) -> str:
     """The ratio with its interval on a logarithmic scale around 1, as far as `reach` and 1 / `reach` (reach > 1).
 
-    Faster is to the right, so the axis is the speed-up. A band around 1 is the noise floor. Places are percentages: the
-    drawing stretches, its strokes do not.
+    Faster is to the right, so the axis is the speed-up. Within a band around 1, the noise floor or one percent, nothing
+    is claimed. Places are percentages: the drawing stretches, its strokes do not.
     """
 
     def place(speed: float) -> float:
         return 50 + 46 * max(-1.0, min(1.0, math.log(speed) / math.log(reach)))
 
     marks = []
-    if found.noise_floor:
-        left, right = place(1 / (1 + found.noise_floor)), place(1 + found.noise_floor)
+    if found.noise_floor is not None:
+        least = 1 + claimable(found.noise_floor)
+        left, right = place(1 / least), place(least)
         marks.append(f'<rect class="floor" x="{left:.2f}%" width="{right - left:.2f}%" y="1" height="24"/>')
     marks.append('<line class="axis" x1="50%" x2="50%" y1="0" y2="26"/>')
     kind = found.verdict.replace(" ", "-")
@@ -78,7 +80,7 @@ def reach(comparisons: Sequence[Comparison]) -> float:
     """How far from 1 the axis of all intervals has to go, at least 1.25."""
     edges = [edge for c in comparisons for edge in (c.latency_ratio_interval or ()) if edge > 0]
     edges += [c.latency_ratio for c in comparisons if c.latency_ratio]
-    edges += [1 + c.noise_floor for c in comparisons if c.noise_floor]
+    edges += [1 + claimable(c.noise_floor) for c in comparisons]
     return max([1.25, *(max(edge, 1 / edge) * 1.05 for edge in edges)])
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgeprune.report import compare, machines, sentences, side_by_side, stand_ins
+from edgeprune.report import compare, machines, pairing, sentences, side_by_side, stand_ins
+from edgeprune.report.headline import headline
 from edgeprune.report.measured import row
 from edgeprune.report.metrics import flatten
 from edgeprune.report.origins import origin
 from edgeprune.report.records import (
-    NETWORKS,
     Comparison,
     Layer,
     Missing,
@@ -39,10 +40,14 @@ STEPS = (  # (the step, the file that shows it was done, what it makes, the verb
     ("3-export", "3-export/manifest.json", "ONNX files with their counts and sizes", "export"),
     ("5-measure", "5-measure", "latencies, memory and accuracy on a device", "measure"),
 )
+DAMAGED = "damaged"  # code of the remark on a measurement that cannot be read
 
 
 def collect(run: Path) -> Report:
-    """Read the folder `run`. Steps that were not run are listed in `missing`; a damaged file is a `UserError`."""
+    """Read the folder `run`. Steps that were not run are listed in `missing`; a damaged file is a `UserError`.
+
+    A damaged measurement is a remark: it came from a device, and there may be others.
+    """
     if not (run / "run.json").is_file() and not (run / "3-export" / "manifest.json").is_file():
         raise UserError(f"{run} is not a run folder", "give one that `edgeprune run` made, as runs/quickstart")
     origin, manifest = _optional(run / "run.json"), _optional(run / "3-export" / "manifest.json")
@@ -55,13 +60,14 @@ def collect(run: Path) -> Report:
     histories = {name: tuple(_optional(run / file) or ()) for name, file in HISTORIES.items()}
     return Report(
         name=str(recipe.get("name") or run.resolve().name),
+        folder=run.resolve().name,
         command=_command(origin.get("command")),
         version=origin.get("version"),
         created_at=origin.get("created_at"),
         method=manifest.get("method") or recipe.get("method"),
         pattern=manifest.get("pattern") or recipe.get("prune", {}).get("pattern"),
         target=manifest.get("target") or recipe.get("export", {}).get("target"),
-        headline=sentences.headline(by_name.get("sparse"), comparisons, rows),
+        headline=headline(by_name.get("sparse"), comparisons, rows),
         sentences=tuple(sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons)),
         rows=tuple(rows),
         comparisons=tuple(comparisons),
@@ -103,7 +109,7 @@ def _command(command: list[str] | str | None) -> str | None:
 def _networks(manifest: Mapping[str, Any]) -> list[Network]:
     """The exported networks, in the order that is used everywhere; unknown names come last."""
     found: Mapping[str, Mapping[str, Any]] = manifest.get("networks", {})
-    return [_network(name, found[name]) for name in sorted(found, key=_place)]
+    return [_network(name, found[name]) for name in sorted(found, key=pairing.place)]
 
 
 def _for_other_targets(run: Path) -> list[Network]:
@@ -153,46 +159,68 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _measured(
     run: Path, networks: Sequence[Network]
 ) -> tuple[list[Row], list[Origin], list[Remark], dict[str, dict[str, Any]]]:
-    """The rows by conditions and in the order of the networks, and their origins; one of another file is left out.
+    """The rows as a report lists them, their origins, and what the device said in each session.
 
-    A measurement belongs to the file that it names by its hash.
+    A measurement belongs to the file that it names by its hash; one of another file is left out, and so is a damaged
+    one, each with a remark.
     """
-    by_hash = {network.sha256: network for network in reversed(networks)}
-    found: list[tuple[Row, Origin]] = []
+    measured: dict[str, Measurement] = {}  # by the row's source
+    found: list[Row] = []
     remarks: list[Remark] = []
-    environment: dict[str, dict[str, Any]] = {}
     for path in sorted((run / "5-measure").glob("*/*.json")):
-        measurement = Measurement.read(path)
-        source = f"{path.parent.name}/{path.stem}"
+        source, file = f"{path.parent.name}/{path.stem}", path.relative_to(run).as_posix()
+        try:
+            measurement = stand_ins.silenced(Measurement.read(path))
+            made = row(measurement, measurement.device or path.parent.name, _network_of(measurement, networks), file)
+        except UserError as error:  # one device's damaged file must not cost the others theirs
+            remarks.append(Remark(source, DAMAGED, f"left out: {error.message}"))
+            continue
         stale = _stale(measurement, networks)
         if stale:
             remarks.append(Remark(source, "stale", stale))
             continue
-        device = measurement.device or path.parent.name
-        file = path.relative_to(run).as_posix()
-        made = row(measurement, device, by_hash.get(measurement.network_sha256), file)
-        found.append((made, origin(made, measurement)))
-        doubts = stand_ins.doubts(measurement) if made.stand_in else measurement.warnings
-        remarks += [Remark(source, doubt.code, doubt.message) for doubt in doubts]
-        environment.setdefault(device, {}).update(measurement.facts)
-    found.sort(key=lambda each: (*_first(each[0]), *compare.setting(each[0]), _place(each[0].name)))
-    return [each for each, _ in found], [each for _, each in found], remarks, environment
+        measured[file] = measurement
+        found.append(made)
+        remarks += [Remark(source, doubt.code, doubt.message) for doubt in measurement.warnings]
+    rows, environment = _machines(pairing.ordered(found), measured)
+    return rows, [origin(each, measured[each.source]) for each in rows], remarks, environment
 
 
-def _first(row: Row) -> tuple[bool, bool]:
-    """This machine before other devices, and stand-ins at the end."""
-    return row.stand_in is not None, row.device != "local"
+def _network_of(measurement: Measurement, networks: Sequence[Network]) -> Network | None:
+    """The exported network that was measured: of that file, and of that name where one file has several."""
+    same = [network for network in networks if network.sha256 == measurement.network_sha256]
+    return next((network for network in same if network.name == measurement.name), same[0] if same else None)
 
 
-def _place(name: str) -> tuple[int, str, str]:
-    """The networks in their order everywhere, each followed by itself in lower precisions."""
-    role, _, precision = name.partition("-")
-    return (NETWORKS.index(role) if role in NETWORKS else len(NETWORKS)), role, precision
+def _machines(rows: Sequence[Row], measured: Mapping[str, Measurement]) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """What each session's device said, under the device's name or, from its second session on, under that and when."""
+    keys: dict[Any, str] = {}
+    environment: dict[str, dict[str, Any]] = {}
+    named: list[Row] = []
+    for each in rows:
+        call = (pairing.session(each), pairing.state(each))
+        if call not in keys:
+            key = each.device if each.device not in environment else f"{each.device}, {_when(each)}"
+            keys[call] = key if key not in environment else f"{key}, {each.source}"
+            environment[keys[call]] = dict(measured[each.source].facts)
+        named.append(replace(each, machine=keys[call]))
+    return named, environment
+
+
+def _when(row: Row) -> str:
+    mode, locked = pairing.state(row)
+    parts = [mode or "", "clocks locked" if locked else "", f"measured {row.started_at}"]
+    return ", ".join(part for part in parts if part)
 
 
 def _stale(measurement: Measurement, networks: Sequence[Network]) -> str | None:
-    """Why a measurement belongs to no exported file, or None when it does."""
-    if not networks or any(measurement.network_sha256 == network.sha256 for network in networks):
+    """Why a measurement belongs to no exported file, or None when it does.
+
+    One of a file that is exported under another name now, while its own name is another file's, belongs to neither.
+    """
+    own = {network.sha256 for network in networks if network.name == measurement.name}
+    known = own or {network.sha256 for network in networks}
+    if not networks or measurement.network_sha256 in known:
         return None
     if all(measurement.name != network.name for network in networks):
         return f"measured a network '{measurement.name}' that is not exported any more; left out"
@@ -200,7 +228,7 @@ def _stale(measurement: Measurement, networks: Sequence[Network]) -> str | None:
 
 
 def _compared(rows: Sequence[Row], run: Path) -> tuple[list[Comparison], list[Remark]]:
-    """Each sparse row beside the dense row of the same conditions and session; a sparse row alone gets a remark.
+    """Each sparse row beside its dense one of the same session; a sparse row alone gets a remark.
 
     A stand-in's rows are compared with nothing: what they took says nothing of the device.
     """
@@ -209,26 +237,21 @@ def _compared(rows: Sequence[Row], run: Path) -> tuple[list[Comparison], list[Re
     for sparse in rows:
         if sparse.role != "sparse" or sparse.runtime == "null" or sparse.stand_in:
             continue
-        same = [r for r in rows if r.role == "dense" and compare.conditions(r) == compare.conditions(sparse)]
-        dense = next((r for r in same if r.precision == sparse.precision), same[0] if same else None)
-        if dense is None or compare.session(dense) != compare.session(sparse):
+        dense = pairing.baseline(sparse, rows)
+        if dense is None or not pairing.in_turns(dense, sparse):
             remarks.append(_alone(sparse, dense))
             continue
         comparisons.append(compare.compare(sparse, dense, rows, run))
-        remarks += _in_one_pass(comparisons[-1])
         if sparse.precision != dense.precision:
             precisions = f"sparse in {sparse.precision}, dense in {dense.precision}: the ratio mixes both changes"
-            remarks.append(Remark(f"{sparse.device}/{sparse.runtime}", "precision", precisions))
+            remarks.append(Remark(_source(sparse), "precision", precisions))
     return comparisons, remarks
 
 
-def _in_one_pass(found: Comparison) -> list[Remark]:
-    """Rounds of one pass share their processes: a claim that rests on one gets a remark."""
-    if found.passes != 1 or found.verdict not in ("faster", "slower"):
-        return []
-    text = f"'{found.verdict}' rests on one pass, which cannot tell a network from the luck of its process"
-    where = f"{found.device}/{found.runtime}-{found.name}"
-    return [Remark(where, "one-pass", f"{text}; measure in several, as the protocols quick and standard do")]
+def _source(row: Row) -> str:
+    """The measurement that a remark is about, as `device/runtime-network`."""
+    path = PurePosixPath(row.source)
+    return f"{path.parent.name}/{path.stem}"
 
 
 def _vain(manifest: Mapping[str, Any]) -> list[Remark]:
@@ -237,7 +260,7 @@ def _vain(manifest: Mapping[str, Any]) -> list[Remark]:
 
 def _alone(sparse: Row, dense: Row | None) -> Remark:
     """Why a sparse row is compared with nothing."""
-    source = f"{sparse.device}/{sparse.runtime}-{sparse.name}"
+    source = _source(sparse)
     if dense is None:
         text = "no dense network was measured under the same conditions, so nothing is compared"
         return Remark(source, "no-baseline", text)

@@ -72,7 +72,7 @@ def _verdict(column: Column, lettered: dict[str, str]) -> Cell:
     if column.ratio is None:
         return Cell("not compared", "", _letter(column.reason or "not known", lettered))
     kind = column.verdict.replace(" ", "-")
-    if column.ratio_interval is None:
+    if column.verdict == "not known" or column.ratio_interval is None:
         return Cell("not known", "", _letter(column.reason or "not known", lettered), kind)
     low, high = (1 / edge for edge in reversed(column.ratio_interval))
     floor = f", noise floor {wording.share(column.noise_floor)}" if column.noise_floor is not None else ""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from statistics import median
 from typing import Any
 
-from edgeprune.report import stand_ins
+from edgeprune.report import pairing, stand_ins
 from edgeprune.report.records import Network, Row
 from edgeprune.report.uncertainty import quantiles, standard_error, wilson
 from runtimes.errors import UserError
-from runtimes.records import Measurement
+from runtimes.records import HEADLINES, Measurement
 
 LATENCIES = ("median", "p90", "p99", "mean", "min", "max")
+COUNTED = ("sparsity", "sparsity_paper", "zeros", "weights", "macs", "nonzero_macs")
 MEMORIES = ("peak_rss", "available_delta", "engine", "context")
 NOT_EXPORTED = "3-export/manifest.json does not describe this network"
 
@@ -44,10 +46,7 @@ def row(measurement: Measurement, device: str, network: Network | None, source: 
         top1=top1,
         top1_interval=wilson(top1, images) if top1 is not None and images else None,
         top1_standard_error=standard_error(top1, images) if top1 is not None and images else None,
-        sparsity=network.sparsity if network else None,
-        sparsity_paper=network.sparsity_paper if network else None,
-        zeros=network.zeros if network else None,
-        weights=network.weights if network else None,
+        **{key: getattr(network, key, None) for key in COUNTED},
         latency_ms={key: measurement.latency_ms[key] for key in LATENCIES},
         gpu_ms=measurement.gpu_ms,
         receipt=measurement.receipt,
@@ -59,22 +58,41 @@ def row(measurement: Measurement, device: str, network: Network | None, source: 
         power=measurement.power,
         watch=_watched(measurement.watch),
         settings=measurement.settings,
+        power_mode=_power_mode(measurement),
+        setting="",
+        machine=device,
         stand_in=str(measurement.facts["stand_in"]) if measurement.facts.get("stand_in") else None,
-        headline=str(measurement.workload.get("headline") or "median"),
+        headline=_headline(measurement, source),
         source=source,
         network_sha256=measurement.network_sha256,
         answers=_answers(measurement, source),
         memory_mb=memory,
         size_bytes=sizes,
-        macs=network.macs if network else None,
-        nonzero_macs=network.nonzero_macs if network else None,
         rounds=tuple(_round(timed) for timed in measurement.latency_ns if timed),
         passes=_passes(measurement, source),
-        twin_ms=tuple(median(timed) / 1e6 for timed in measurement.twin_ns if timed) if measurement.twin_ns else None,
+        twin_ms=tuple(_round(timed) for timed in measurement.twin_ns if timed) if measurement.twin_ns else None,
         quantiles_ms=_quantiles(measurement.latency_ns),
         reasons=_reasons(measurement, network, memory),
     )
+    found = replace(found, setting=pairing.setting(found))
     return stand_ins.withheld(found) if found.stand_in else found
+
+
+def _headline(measurement: Measurement, source: str) -> str:
+    """The percentile that the workload quotes; before there was a choice, the median."""
+    asked = measurement.workload.get("headline") or "median"
+    if asked not in HEADLINES:
+        raise UserError(f"{source}: its workload quotes {asked!r}", f"known are {', '.join(HEADLINES)}: measure again")
+    return str(asked)
+
+
+def _power_mode(measurement: Measurement) -> str | None:
+    """The mode that was switched to, or the one that the device was in; by name, or by what else it told."""
+    switched = (measurement.settings or {}).get("power_mode")
+    told = switched.get("after") if isinstance(switched, Mapping) else None
+    told = told or measurement.facts.get("power_mode")
+    named = told.get("name") or told.get("id") if isinstance(told, Mapping) else told
+    return None if named in (None, "") else str(named)
 
 
 def _passes(measurement: Measurement, source: str) -> tuple[Mapping[str, Any], ...]:
@@ -123,8 +141,7 @@ def _reasons(measurement: Measurement, network: Network | None, memory: Mapping[
         reasons["top1"] = "its answers have not been scored against labels"
     if measurement.power_mw is None:
         reasons["power_mw"] = "no power sensor was read"
-    counted = ("sparsity", "sparsity_paper", "zeros", "weights", "macs", "nonzero_macs")
-    reasons |= {key: NOT_EXPORTED for key in counted if network is None or getattr(network, key) is None}
+    reasons |= {key: NOT_EXPORTED for key in COUNTED if network is None or getattr(network, key) is None}
     sizes = network.size_bytes if network else dict.fromkeys(("onnx", "nonzero", "compressed"))
     reasons |= {f"size_bytes.{key}": NOT_EXPORTED for key, value in sizes.items() if value is None}
     said = {key: why for key, why in measurement.reasons.items() if getattr(measurement, key, None) is None}

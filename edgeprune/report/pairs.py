@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from edgeprune.comparing import Compared, Pair
 from edgeprune.report import wording
-from edgeprune.report.sentences import BLIND_TO_ZEROS, interval, p_value
+from edgeprune.report.sentences import BLIND_TO_ZEROS, interval, least_claimed, p_value
 from edgeprune.report.to_markdown import line, plain
 
 SCHEMA_VERSION = 1
@@ -27,6 +27,7 @@ def to_text(compared: Compared) -> str:
         rows = _aligned([["", "A", "B", "B to A"], *_lines(pair)])
         parts.append("\n".join([place(pair), *(f"  {text}" for text in told(pair)), "", *rows]))
     parts += [f"measured on one side only: {text}" for text in compared.alone]
+    parts += [f"{remark.source}: {remark.message}" for remark in compared.left_out]
     return "\n\n".join(parts).replace(wording.SPACE, " ") + "\n"
 
 
@@ -40,6 +41,9 @@ def to_markdown(compared: Compared) -> str:
         )
     if compared.alone:
         parts.append("Measured on one side only:\n\n" + "\n".join(f"- {plain(text)}" for text in compared.alone))
+    if compared.left_out:
+        left_out = [f"- {plain(remark.source)}: {plain(remark.message)}" for remark in compared.left_out]
+        parts.append("Damaged:\n\n" + "\n".join(left_out))
     return "\n\n".join(parts).replace(wording.SPACE, " ") + "\n"
 
 
@@ -77,7 +81,7 @@ def told(pair: Pair) -> list[str]:
 def _speed(pair: Pair) -> str:
     if pair.latency_ratio is None:
         return f"Speed not compared: {pair.reason}."
-    how = "measured in turns" if pair.together else "measured apart, in two sessions"
+    how = "paired round by round" if pair.together else "measured apart, in two sessions"
     spread = f"no interval, {pair.reason}"
     if pair.latency_ratio_interval is not None:
         spread = interval(pair.latency_ratio_interval, pair.passes, pair.rounds)
@@ -89,14 +93,14 @@ def _speed(pair: Pair) -> str:
     cause = ""
     if pair.verdict == "faster" and pair.runtime in BLIND_TO_ZEROS:
         cause = f" (not by zeros: {wording.runtime(pair.runtime)} does not use them)"
-    return f"{pair.latency_ratio:.3f} times the time ({spread}), {how}: {verdict}{cause}."
+    return f"{pair.latency_ratio:.3f} times the time ({pair.headline}; {spread}), {how}: {verdict}{cause}."
 
 
 def _floor(pair: Pair) -> str:
     if pair.noise_floor is None:
         return f"Noise floor not known: {pair.noise_floor_reason}."
     told_by = f", told by {', '.join(pair.noise_floor_of)}" if pair.noise_floor_of else ""
-    return f"Noise floor {wording.share(pair.noise_floor)}{told_by}: nearer to 1 no difference is claimed."
+    return f"Noise floor {wording.share(pair.noise_floor)}{told_by}: {least_claimed(pair.noise_floor)}."
 
 
 def _accuracy(pair: Pair) -> str:
@@ -112,12 +116,16 @@ def _accuracy(pair: Pair) -> str:
 
 
 def _lines(pair: Pair) -> list[list[str]]:
-    """Each quantity that either side knows: its name, A's value, B's, and B's share of A's."""
+    """Each quantity that either side knows: its name, A's value, B's, and B's share of A's.
+
+    Latencies that were measured in turns have no share here: the verdict's is the one.
+    """
     lines = []
     for figure in pair.figures:
         if figure.value is None and figure.baseline is None:
             continue
-        both = figure.value is not None and bool(figure.baseline)
+        in_turns = pair.together and figure.key.startswith("latency_ms")
+        both = figure.value is not None and bool(figure.baseline) and not in_turns
         change = f"{wording.TIMES} {(figure.value or 0) / (figure.baseline or 1):.3f}" if both else ""
         label = f"{figure.label} ({figure.scope})" if figure.key == "power.mean_mw" else figure.label
         told_a, told_b = (wording.figure(value, figure.unit) for value in (figure.baseline, figure.value))

@@ -83,9 +83,12 @@ class Row:
     power: Mapping[str, Any] | None  # scope, rails, mean_mw, idle_mw, energy_mj, net_energy_mj
     watch: Mapping[str, Any] | None  # what was sampled beside the rounds: rate_hz, overhead_cores, range of each column
     settings: Mapping[str, Any] | None  # what was switched for it, and restored
+    power_mode: str | None  # as the device named it; None where it has none or could not be asked
+    setting: str  # runtime, precision, batch, threads, protocol and what was set, in words
+    machine: str  # its key in `environment`
     stand_in: str | None  # what stood in for the device; its times, power and memory are withheld
     headline: str  # the percentile that its workload quotes: median or p90
-    source: str  # the measurement's file in the run folder
+    source: str  # the measurement's file in the run folder: no two rows share it
     network_sha256: str
     answers: Mapping[str, Any] | None  # its logits: file in the run folder, sha256, n
     memory_mb: Figures  # MiB: peak_rss, available_delta, engine, context
@@ -94,7 +97,7 @@ class Row:
     nonzero_macs: int | None
     rounds: tuple[Mapping[str, float], ...]  # per round: n and median, p10, p90 in ms; the passes follow each other
     passes: tuple[Mapping[str, Any], ...]  # per pass: its number of rounds, load, first inference, peak memory
-    twin_ms: tuple[float, ...] | None  # per round the median of a second process of the same engine: the noise floor
+    twin_ms: tuple[Mapping[str, float], ...] | None  # a second process of the same engine: per round median and p90
     quantiles_ms: tuple[float, ...]  # latency at 0, 1, ..., 100 percent
     reasons: Mapping[str, str]  # why a number above is None, by its name (`memory_mb.engine`)
 
@@ -103,6 +106,10 @@ class Row:
 class Comparison:
     """The sparse network beside the dense one, timed in turns: one session, device, runtime and workload."""
 
+    source: str  # of the sparse row
+    baseline_source: str  # of the dense row
+    setting: str  # of both, in words
+    headline: str  # the percentile of which the ratio is
     device: str
     runtime: str
     batch: int
@@ -123,9 +130,9 @@ class Comparison:
     noise_floor_reason: str | None  # why there is none
     twin_ratio: float | None  # second process / first one, of that network's engine: the A/A line
     twin_ratio_interval: tuple[float, float] | None  # not expanded for few passes
-    verdict: str  # faster, slower, within noise, or not known where there is no interval
+    verdict: str  # faster, slower, within noise, or not known where an interval, a noise floor or a second pass lacks
     uses_zeros: str  # yes, no or unknown: whether the runtime computed any layer of the sparse network by its zeros
-    reason: str | None  # why there is no interval
+    reason: str | None  # why the verdict is not known
     top1_difference: float | None  # points, sparse - dense
     top1_difference_standard_error: float | None  # points, an upper bound
     images: int | None
@@ -152,9 +159,10 @@ class Figure:
 class Column:
     """One device and setting in the table of all devices: the sparse network and its baseline there."""
 
+    source: str  # of the sparse row
     device: str
     stand_in: str | None
-    setting: str  # runtime, precision, batch, threads, protocol in words
+    setting: str  # as in `Row`
     name: str
     baseline: str | None  # None: nothing was measured under the same conditions
     headline: str  # the percentile that is quoted
@@ -209,6 +217,7 @@ class Report:
     """Everything a run folder tells; made by `collect`, rendered by the functions in `FORMATS`."""
 
     name: str
+    folder: str  # the run folder's name
     command: str | None
     version: str | None
     created_at: str | None
@@ -225,7 +234,7 @@ class Report:
     layers: tuple[Layer, ...]
     histories: Mapping[str, tuple[Mapping[str, Any], ...]]  # teacher, dense, sparse (the retraining)
     scoring: Mapping[str, Any] | None
-    environment: Mapping[str, Mapping[str, Any]]  # by device
+    environment: Mapping[str, Mapping[str, Any]]  # by device, further sessions there by themselves; see `Row.machine`
     training: Mapping[str, Mapping[str, Any]]  # by step: the torch, device and threads it was done with
     recipe: Mapping[str, Any]
     recipe_toml: str | None

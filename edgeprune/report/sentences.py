@@ -6,43 +6,23 @@ from collections.abc import Sequence
 
 from edgeprune.report import wording
 from edgeprune.report.records import Comparison, Network, Row
+from edgeprune.report.uncertainty import claimable
 
 # Runtimes that multiply a zero like any other number: on these an unstructured mask cannot save time.
 BLIND_TO_ZEROS = ("ort",)
-ALIKE = 0.02  # two shares of zeros this close are told as one
-
-
-def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
-    """What was gained and what it cost, in one sentence."""
-    if sparse is None:
-        return "Nothing has been exported yet, so there is nothing to compare."
-    return f"{_zeros_clause(sparse)}{_accuracy_clause(comparisons, rows)}; {_latency_clause(comparisons)}."
-
-
-def foremost(comparisons: Sequence[Comparison]) -> Comparison | None:
-    """The comparison that headline and tiles tell of, so that an accuracy and a speed are those of one file.
-
-    Where something was faster: what its zeros made faster before the rest, then the fastest. Else the first one.
-    """
-    faster = [found for found in comparisons if found.verdict == "faster"]
-    if faster:
-        return min(faster, key=lambda found: (found.uses_zeros != "yes", found.latency_ratio or 1.0))
-    return next(iter(comparisons), None)
 
 
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
-    """One device and runtime: both latencies, their ratio with its interval, and the verdict."""
-    threads = wording.plural(found.threads, "thread")
-    precision = "" if sparse.precision == "fp32" else f", {sparse.precision}"
-    where = f"{found.device}, {wording.runtime(found.runtime)}{precision}, batch {found.batch}, {threads}"
-    times = [wording.milliseconds(row.latency_ms.get(sparse.headline)) for row in (sparse, dense)]
+    """One device and setting: both latencies, their ratio with its interval, and the verdict."""
+    where = f"{found.device}, {found.setting}"
+    times = [wording.milliseconds(row.latency_ms.get(found.headline)) for row in (sparse, dense)]
     if found.latency_ratio is None:
         return f"On {where}: no ratio of latencies, {found.reason}."
     spread = f"no interval, {found.reason}"
     if found.latency_ratio_interval is not None:
         spread = interval(found.latency_ratio_interval, found.passes, found.rounds)
-    ratio = f"{found.latency_ratio:.3f} times the time ({spread})"
-    quoted = f"{sparse.headline} {times[0]} against {times[1]} dense, {ratio}"
+    ratio = f"paired round by round {found.latency_ratio:.3f} times the time ({spread})"
+    quoted = f"{found.headline} {times[0]} against {times[1]} dense; {ratio}"
     return f"On {where}: {quoted}; {floor(found)}: {_conclusion(found, sparse)}"
 
 
@@ -57,7 +37,21 @@ def floor(found: Comparison) -> str:
     if found.noise_floor is None:
         return f"noise floor not known ({found.noise_floor_reason})"
     same = "the dense engine" if found.noise_floor_of == found.baseline else f"the engine of {found.noise_floor_of}"
-    return f"{same} lies up to {wording.share(found.noise_floor)} from itself in a second process (noise floor)"
+    lies = f"{same} lies up to {wording.share(found.noise_floor)} from itself in a second process (noise floor)"
+    below = f", and {least_claimed(found.noise_floor)}" if claimable(found.noise_floor) > found.noise_floor else ""
+    return f"{lies}{below}"
+
+
+def least_claimed(noise_floor: float) -> str:
+    """From where on a difference is claimed: the noise floor, or what is too little to be worth it."""
+    return f"below {wording.share(claimable(noise_floor))} no difference is claimed"
+
+
+def floor_in_short(noise_floor: float) -> str:
+    """The noise floor, and what a claim takes where that is more."""
+    least = claimable(noise_floor)
+    more = f"; a claim takes {wording.share(least)}" if least > noise_floor else ""
+    return f"noise floor {wording.share(noise_floor)}{more}"
 
 
 def statements(sparse: Network | None, dense: Network | None, comparisons: Sequence[Comparison]) -> list[str]:
@@ -71,71 +65,7 @@ def statements(sparse: Network | None, dense: Network | None, comparisons: Seque
     return [text for text in texts if text]
 
 
-def _zeros_clause(sparse: Network) -> str:
-    """The share of zeros; where only part of the network is prunable, of what, and the share of all beside it."""
-    if sparse.sparsity is None:
-        return "The share of zero weights is not known"
-    share, of_all = wording.share(sparse.sparsity), sparse.sparsity_paper
-    if of_all is None:
-        return f"{share} of the prunable weights are zero"
-    if abs(sparse.sparsity - of_all) > ALIKE:
-        return f"{share} of the prunable weights are zero ({wording.share(of_all)} of all, as papers count)"
-    return f"{share} of the weights are zero"
-
-
-def _accuracy_clause(comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
-    """The accuracy of the very file whose speed is told next; any other device may have scored it."""
-    told = foremost(comparisons)
-    of_it = [told, *(found for found in comparisons if found.name == told.name)] if told else []
-    for found in of_it:
-        if found.top1_difference is not None:
-            top1 = _top1(rows, found, found.name)
-            return f" at {wording.percent(top1)} top-1, {_distance(found)}"
-    name = told.name if told else "sparse"
-    known = [row.top1 for row in rows if row.name == name and row.top1 is not None]
-    return f" at {wording.percent(known[0])} top-1" if known else ", with an accuracy that has not been measured"
-
-
-def _top1(rows: Sequence[Row], found: Comparison, name: str) -> float | None:
-    there = (found.device, found.runtime)
-    return next((row.top1 for row in rows if row.name == name and (row.device, row.runtime) == there), None)
-
-
-def _distance(found: Comparison) -> str:
-    """`0.3 points below the dense network`, or as good as it when the difference is nothing."""
-    difference = found.top1_difference or 0.0
-    text = wording.points(abs(difference)).lstrip("+")
-    if text.startswith("0.0"):
-        return "the same as the dense network"
-    return f"{text} {'below' if difference < 0 else 'above'} the dense network"
-
-
-def _latency_clause(comparisons: Sequence[Comparison]) -> str:
-    if not any(found.latency_ratio for found in comparisons):
-        return "its speed has not been compared with the dense network"
-    timed = [found for found in comparisons if found.verdict != "not known"]
-    if not timed:
-        return "whether it is faster is not known, for want of rounds"
-    told = foremost(comparisons)
-    slower = [c for c in timed if c.verdict == "slower"]
-    if told is not None and told.verdict == "faster":
-        others = sum(c.verdict != "faster" for c in timed)
-        rest = f" (not so in {wording.plural(others, 'other setting')})" if others else ""
-        return f"it runs {1 / (told.latency_ratio or 1.0):.2f} times as fast on {_place(told)}{rest}{_cause(told)}"
-    if slower:
-        worst = max(slower, key=lambda c: c.latency_ratio or 1.0)
-        return f"it is not faster: on {_place(worst)} it takes {worst.latency_ratio:.2f} times as long"
-    if all(c.runtime in BLIND_TO_ZEROS for c in timed):
-        return f"it is no faster here, because {wording.runtime(timed[0].runtime)} does not use zeros"
-    return f"no difference in speed could be measured on {_place(timed[0]) if len(timed) == 1 else 'any device'}"
-
-
-def _place(found: Comparison) -> str:
-    precision = "" if found.precision == "fp32" else f" in {found.precision}"
-    return f"{found.device} with {wording.runtime(found.runtime)}{precision}"
-
-
-def _cause(found: Comparison) -> str:
+def cause(found: Comparison) -> str:
     """What is to be said of the zeros where something was faster: nothing is claimed for them without proof."""
     if found.uses_zeros == "yes":
         return ""
@@ -154,11 +84,11 @@ def _conclusion(found: Comparison, sparse: Row) -> str:
 
 def _verdict(found: Comparison, pattern: str | None) -> str:
     if found.verdict == "faster":
-        return f"the sparse network is faster{_cause(found)}."
+        return f"the sparse network is faster{cause(found)}."
     if found.verdict == "slower":
         return "the sparse network is slower."
     if found.verdict == "not known":
-        return "whether the sparse network is faster is not known."
+        return f"whether the sparse network is faster is not known: {found.reason}."
     if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense"):
         return (
             f"within noise. {wording.runtime(found.runtime)} does not use zeros: "
@@ -176,13 +106,18 @@ def _accuracy(found: Comparison, named: bool) -> str:
     if found.differing_answers is not None and found.top1_p_value_at_most is not None:
         differ = f"{found.differing_answers:,} of {wording.plural(found.images, 'answer')} differ"
         paired = f" {differ}; McNemar's exact test gives p {p_value(found.top1_p_value_at_most)}."
-    noise = "within" if abs(found.top1_difference) <= 2 * error else "beyond"
+    noise = "within" if within_error(found) else "beyond"
     difference, one = wording.points(found.top1_difference, 2), 100 / found.images
     return (
         f"Top-1{where} differs from the dense network by {difference} on {found.images:,} test images, where one image "
         f"is {one:.2f} points and the standard error of the difference is at most {error:.2f} points: {noise} twice "
         f"that error.{paired}"
     )
+
+
+def within_error(found: Comparison) -> bool:
+    """Whether a difference of accuracies is no more than twice its standard error."""
+    return abs(found.top1_difference or 0.0) <= 2 * (found.top1_difference_standard_error or 0.0)
 
 
 def p_value(bound: float) -> str:

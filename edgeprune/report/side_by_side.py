@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeprune.report import compare, wording
 from edgeprune.report.facts import in_short
+from edgeprune.report.pairing import baseline
 from edgeprune.report.records import Column, Comparison, Figure, Row
 
 MEMORIES = {
@@ -28,14 +28,18 @@ def columns(
     rows: Sequence[Row], comparisons: Sequence[Comparison], environment: Mapping[str, Mapping[str, Any]]
 ) -> list[Column]:
     """A column for each sparse row of a real runtime, in the order of the rows; stand-ins have one without times."""
-    sparse = [row for row in rows if row.role == "sparse" and row.runtime != "null"]
-    return [_column(row, _baseline(row, rows), comparisons, environment.get(row.device, {})) for row in sparse]
+    found = {each.source: each for each in comparisons}
+    return [
+        _column(row, baseline(row, rows), found.get(row.source), environment.get(row.machine, {}))
+        for row in rows
+        if row.role == "sparse" and row.runtime != "null"
+    ]
 
 
-def figures(row: Row, baseline: Row | None) -> tuple[Figure, ...]:
+def figures(row: Row, beside: Row | None) -> tuple[Figure, ...]:
     """What two rows are told by, the quoted percentile first among the latencies.
 
-    Power and energy of the baseline are left out where they cover something else than the row's.
+    Power and energy of the one `beside` are left out where they cover something else than the row's.
     """
     percentiles = sorted(("median", "p90", "p99"), key=lambda key: key != row.headline)
     wanted = [("top1", "Top-1", "%")]
@@ -53,7 +57,7 @@ def figures(row: Row, baseline: Row | None) -> tuple[Figure, ...]:
             label=label,
             unit=unit,
             value=value_of(row, key),
-            baseline=value_of(baseline, key) if baseline and _alike(key, row, baseline) else None,
+            baseline=value_of(beside, key) if beside and _alike(key, row, beside) else None,
             reason=None if value_of(row, key) is not None else reason_of(row, key),
             scope=scope if key.startswith("power") else None,
         )
@@ -61,8 +65,8 @@ def figures(row: Row, baseline: Row | None) -> tuple[Figure, ...]:
     )
 
 
-def _alike(key: str, row: Row, baseline: Row) -> bool:
-    return not key.startswith("power") or scope_of(row) == scope_of(baseline)
+def _alike(key: str, row: Row, beside: Row) -> bool:
+    return not key.startswith("power") or scope_of(row) == scope_of(beside)
 
 
 def value_of(row: Row, key: str) -> float | None:
@@ -91,37 +95,17 @@ def scope_of(row: Row) -> str | None:
     return f"{named}: {', '.join(str(rail) for rail in rails)}" if rails else named
 
 
-def setting_in_words(row: Row) -> str:
-    """Runtime, precision, batch, threads and protocol."""
-    parts = [wording.runtime(row.runtime, row.runtime_version), row.precision, f"batch {row.batch}"]
-    return ", ".join([*parts, wording.plural(row.threads, "thread"), str(row.workload.get("protocol", ""))])
-
-
-def _baseline(sparse: Row, rows: Sequence[Row]) -> Row | None:
-    same = [row for row in rows if row.role == "dense" and compare.conditions(row) == compare.conditions(sparse)]
-    return next((row for row in same if row.precision == sparse.precision), same[0] if same else None)
-
-
-def _column(row: Row, baseline: Row | None, comparisons: Sequence[Comparison], facts: Mapping[str, Any]) -> Column:
-    where = (
-        row.device,
-        row.runtime,
-        row.batch,
-        row.threads,
-        row.precision,
-        row.name,
-        str(row.workload.get("protocol")),
-    )
-    found = next((c for c in comparisons if _place(c) == where), None)
+def _column(row: Row, beside: Row | None, found: Comparison | None, facts: Mapping[str, Any]) -> Column:
     withheld = f"{row.stand_in} stood in for the device" if row.stand_in else "it was not measured in turns with dense"
     return Column(
+        source=row.source,
         device=row.device,
         stand_in=row.stand_in,
-        setting=setting_in_words(row),
+        setting=row.setting,
         name=row.name,
-        baseline=baseline.name if baseline else None,
+        baseline=beside.name if beside else None,
         headline=row.headline,
-        figures=figures(row, baseline),
+        figures=figures(row, beside),
         conditions=tuple(in_short(facts, row.settings)),
         ratio=found.latency_ratio if found else None,
         ratio_interval=found.latency_ratio_interval if found else None,
@@ -129,8 +113,3 @@ def _column(row: Row, baseline: Row | None, comparisons: Sequence[Comparison], f
         verdict=found.verdict if found else "not known",
         reason=found.reason if found else withheld,
     )
-
-
-def _place(found: Comparison) -> tuple[str, str, int, int, str, str, str]:
-    where = (found.device, found.runtime, found.batch, found.threads)
-    return (*where, found.precision, found.name, found.protocol)

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.report import charts, compare, sentences, wording
+from edgeprune.report import charts, pairing, wording
 from edgeprune.report.facts import briefly, describe
 from edgeprune.report.grid import grid
+from edgeprune.report.headline import accuracy, foremost, place
 from edgeprune.report.records import Comparison, Network, Report
+from edgeprune.report.remarks import grouped
+from edgeprune.report.sentences import floor_in_short, within_error
+from edgeprune.report.stand_ins import ANSWERED
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -29,6 +33,7 @@ def render(report: Report) -> bytes:
         lstrip_blocks=True,
     )
     environment.globals["w"] = wording
+    environment.globals["floor_in_short"] = floor_in_short
     page = environment.get_template("report.html.j2").render(
         report=report,
         devices=grid(report.columns),
@@ -40,7 +45,7 @@ def render(report: Report) -> bytes:
         trainings=_trainings(report),
         tiles=tiles(report),
         environment=_environment(report),
-        remarks=_remarks(report),
+        remarks=grouped(report),
     )
     return (page + "\n").encode()
 
@@ -49,13 +54,11 @@ def tiles(report: Report) -> list[dict[str, str]]:
     """Four numbers for the top of the page: accuracy, zeros, latency and size, dense against sparse."""
     networks = {network.name: network for network in report.networks}
     sparse, dense = networks.get("sparse"), networks.get("dense")
-    found = sentences.foremost(report.comparisons)
-    speed = _latency_tile(report.comparisons)
-    return [_accuracy_tile(report, found), _zeros_tile(sparse), speed, _size_tile(sparse, dense)]
+    return [_accuracy_tile(report), _zeros_tile(sparse), _latency_tile(report.comparisons), _size_tile(sparse, dense)]
 
 
 def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What the networks were trained with, then each device that measured them."""
+    """What the networks were trained with, then each device that measured them, by sessions where there are several."""
     training = [("Training", describe(report.training))] if report.training else []
     return training + [(device, briefly(facts)) for device, facts in report.environment.items()]
 
@@ -63,7 +66,7 @@ def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
 def _groups(report: Report) -> list[dict[str, Any]]:
     """Rows by conditions, each with its plots of dense beside sparse."""
     groups = []
-    for _, members in groupby(report.rows, key=compare.setting):
+    for _, members in groupby(report.rows, key=pairing.table):
         rows = list(members)
         shown = [row for row in rows if row.role in ("dense", "sparse") and row.rounds and row.quantiles_ms]
         groups.append(
@@ -107,23 +110,16 @@ def _trainings(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _remarks(report: Report) -> list[tuple[str, str, list[str]]]:
-    """Warnings with the same text once, with all their sources."""
-    merged: dict[tuple[str, str], list[str]] = {}
-    for remark in report.warnings:
-        merged.setdefault((remark.code, remark.message), []).append(remark.source)
-    return [(code, message, sources) for (code, message), sources in merged.items()]
-
-
-def _accuracy_tile(report: Report, found: Comparison | None) -> dict[str, str]:
-    name = found.name if found is not None else "sparse"
-    known = [row for row in report.rows if row.name == name and row.top1 is not None]
-    if not known:
+def _accuracy_tile(report: Report) -> dict[str, str]:
+    row, found = accuracy(report.comparisons, report.rows)
+    if row is None:
         return {"name": "Top-1", "value": wording.NONE, "note": "not measured"}
-    note = f"on {wording.plural(known[0].images or 0, 'test image')}"
-    if found is not None and found.top1_difference is not None:
-        note = f"{wording.points(found.top1_difference)} against dense, on {wording.plural(found.images or 0, 'image')}"
-    return {"name": "Top-1", "value": wording.percent(known[0].top1), "note": note}
+    note = f"on {wording.plural(row.images or 0, 'test image')}" + (f", {ANSWERED}" if row.stand_in else "")
+    if found is not None:
+        within = ", within its error" if within_error(found) else ""
+        images = wording.plural(found.images or 0, "image")
+        note = f"{wording.points(found.top1_difference)} against dense{within}, on {images}"
+    return {"name": "Top-1", "value": wording.percent(row.top1), "note": note}
 
 
 def _zeros_tile(sparse: Network | None) -> dict[str, str]:
@@ -137,19 +133,17 @@ def _zeros_tile(sparse: Network | None) -> dict[str, str]:
 
 def _latency_tile(comparisons: Sequence[Comparison]) -> dict[str, str]:
     timed = [found for found in comparisons if found.latency_ratio]
-    if not timed:
+    told = foremost(timed)
+    if told is None:
         return {"name": "Speed", "value": wording.NONE, "note": "not compared with dense"}
-    told = sentences.foremost(timed)
-    best = told if told is not None and told.verdict == "faster" else min(timed, key=_order)
-    where = f"{best.device}, {wording.runtime(best.runtime)}" + (f", {best.precision}" * (best.precision != "fp32"))
-    if best.verdict == "not known":
-        return {"name": "Speed", "value": wording.NONE, "note": f"not known: {best.reason}"}
-    speed = f"{1 / (best.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
-    return {"name": "Speed", "value": speed, "note": f"{best.verdict}: {where}", "kind": best.verdict.replace(" ", "-")}
-
-
-def _order(found: Comparison) -> tuple[bool, float]:
-    return found.verdict == "not known", found.latency_ratio or 1.0
+    if told.verdict == "not known":
+        return {"name": "Speed", "value": wording.NONE, "note": f"not known: {told.reason}"}
+    others = len(timed) - 1
+    note = f"{told.verdict}: {place(told, timed)}" + (
+        f"; {wording.plural(others, 'other setting')} below" if others else ""
+    )
+    speed = f"{1 / (told.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
+    return {"name": "Speed", "value": speed, "note": note, "kind": told.verdict.replace(" ", "-")}
 
 
 def _size_tile(sparse: Network | None, dense: Network | None) -> dict[str, str]:

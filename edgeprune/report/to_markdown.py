@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from edgeprune.report import wording
@@ -28,7 +29,18 @@ NOTE = (
     "latency is per inference, memory the peak of the whole process; "
 )
 
-_QUIET = str.maketrans({"&": "&amp;", "<": "&lt;", "\n": " ", **{mark: "\\" + mark for mark in "\\|`*[_"}})
+_QUIET = str.maketrans(
+    {
+        **{"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"},
+        **dict.fromkeys("\n\r\v\f\x85\u2028\u2029", " "),  # ends of lines to one reader or another
+        **{mark: "\\" + mark for mark in "\\|`*[_~#"},
+    }
+)
+# Pages that show Markdown look for names, addresses and links in the text that is left, escaped or not: they find none
+# where a space of no width follows the mark. (Renovate does the same to what it quotes.)
+_LIVE = re.compile(r"@|:(?=//)|(?i:\bwww)(?=\.)")
+_NO_WIDTH = "&#8203;"
+_STARTS = re.compile(r"^(\s*\d{0,9})([-+=.)])(?=[\s=-]|$)")  # of a list or a rule: what an item may not begin with
 
 
 def render(report: Report) -> bytes:
@@ -54,7 +66,7 @@ def _table(report: Report) -> list[str]:
     lines = [line(COLUMNS), "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
     lines += [line(_cells(row)) for row in report.rows]
     settings = sorted({f"{row.precision}, batch {row.batch}, {_threads(row)}" for row in report.rows})
-    return ["\n".join(lines), f"{NOTE}{'; '.join(settings)}."]
+    return ["\n".join(lines), f"{NOTE}{plain('; '.join(settings))}."]
 
 
 def _threads(row: Row) -> str:
@@ -112,7 +124,7 @@ def _origin(each: Origin) -> str:
     counts = f"{wording.plural(each.passes, 'pass')}, {wording.plural(each.rounds, 'round')}"
     parts = [
         f"{plain(each.name)} on {plain(each.device)}: {plain(each.file)}, {plain(each.runtime)}",
-        f"{plain(each.started_at)}, bundle {plain(each.bundle)}, network {each.network_sha256[:12]}",
+        f"{plain(each.started_at)}, bundle {plain(each.bundle)}, network {plain(each.network_sha256[:12])}",
         f"{counts}, {each.samples:,} samples",
         *(f"{plain(label)}: {plain(text)}" for label, text in each.conditions),
         f"command: {plain(each.command)}",
@@ -126,8 +138,9 @@ def line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and the HTML inside it leave alone."""
-    return text.translate(_QUIET)
+    """Text that Markdown, the HTML inside it, and a page that looks for links and names in it leave alone."""
+    quiet = _STARTS.sub(r"\1\\\2", text.translate(_QUIET))
+    return _LIVE.sub(lambda found: found.group() + _NO_WIDTH, quiet)
 
 
 def _fenced(command: str) -> str:

@@ -38,14 +38,20 @@ def standard_error(top1: float, images: int) -> float:
 def verdict(interval: tuple[float, float] | None, floor: float | None = None) -> str:
     """`faster` or `slower` when the whole interval of a ratio lies further from 1 than a claim takes.
 
-    That is `LEAST_EFFECT`, or `floor` where an engine lies that far from itself (a share: 0.25 asks for an interval
-    below 1 / 1.25 or above 1.25). Else `within noise`; `not known` without an interval.
+    How far is `claimable`, a share: 0.25 asks for an interval below 1 / 1.25 or above 1.25. Else `within noise`;
+    `not known` without an interval.
     """
     if interval is None:
         return "not known"
-    if interval[1] <= min(1 - LEAST_EFFECT, 1 / (1 + (floor or 0.0))):
+    least = 1 + claimable(floor)
+    if interval[1] <= 1 / least:
         return "faster"
-    return "slower" if interval[0] >= 1 + max(LEAST_EFFECT, floor or 0.0) else "within noise"
+    return "slower" if interval[0] >= least else "within noise"
+
+
+def claimable(floor: float | None) -> float:
+    """The least difference that is claimed: what an engine lies from itself, or `LEAST_EFFECT` where that is more."""
+    return max(LEAST_EFFECT, floor or 0.0)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -61,8 +61,11 @@ def size(value: float | None) -> str:
 
 
 def mebibytes(value: float | None) -> str:
-    """Memory given in MiB."""
-    return NONE if value is None else f"{digits(value)}{SPACE}MiB"
+    """Memory given in MiB: to three digits, below 10 to one decimal, because it is counted in pages of 0.004 MiB."""
+    if value is None:
+        return NONE
+    text = f"{value:.1f}" if abs(value) < 10 else digits(value)
+    return f"{'0.0' if text == '-0.0' else text}{SPACE}MiB"
 
 
 def watts(value: float | None) -> str:

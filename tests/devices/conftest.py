@@ -10,7 +10,7 @@ import pytest
 import sshd
 from faults import clients, nothing_runs, waited_for
 
-from devices import open_device
+from devices import open_device, ssh
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def server(start_server: Callable[..., sshd.Server]) -> sshd.Server:
     """One server for all tests. Who stops it starts it again, and leaves no connection behind."""
     return start_server()
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    """Before a transfer goes on: the servers of these tests are back at once."""
+    monkeypatch.setattr(ssh, "_PAUSE_S", 0.1)
 
 
 @pytest.fixture

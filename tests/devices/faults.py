@@ -12,7 +12,8 @@ import pytest
 import sshd
 
 from devices.deploy import measure_on
-from devices.protocol import Device
+from devices.protocol import Device, Finished
+from devices.ssh import connection
 from runtimes.errors import UserError
 from runtimes.records import Measurement
 
@@ -80,14 +81,37 @@ def two_lines(caught: pytest.ExceptionInfo[UserError]) -> str:
     return f"{message}\n{hint}"
 
 
-def ends_well(device: Device, bundle: Path, results: Path) -> None:
+def ends_well(device: Device, bundle: Path, results: Path, runtime: str = "ort") -> None:
     """The second try: the same bundle on the same device. One of its networks is enough."""
-    (path,) = measure_on(device, bundle, results, networks=["dense"], rounds=2)
+    (path,) = measure_on(device, bundle, results, runtimes=[runtime], networks=["dense"], rounds=2)
     found = Measurement.read(path)
-    assert path.name == "ort-dense.json"
+    assert path.name == f"{runtime}-dense.json"
     assert found.latency_ns
-    assert found.outputs is not None
-    assert (results / found.outputs["file"]).exists()
+    if runtime == "ort":
+        assert found.outputs is not None
+        assert (results / found.outputs["file"]).exists()
+
+
+def doors_open(device: Device, folder: Path, here: Path) -> None:
+    """The second try where no measurement had begun: the same folder is pushed, used there, and fetched from there."""
+    place = device.push(folder)
+    code = "print(open('manifest.json').read(), end='')"
+    text = (folder / "manifest.json").read_text()
+    assert device.run([device.python, "-c", code], place) == Finished(0, text, "")
+    device.pull(place, ["manifest.json"], here)
+    assert (here / "manifest.json").read_text() == text
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """The time-outs of ssh are a few seconds, and not a quarter of a minute, for connections that begin meanwhile."""
+    shorter = {"ConnectTimeout=10": "ConnectTimeout=2", "ServerAliveInterval=5": "ServerAliveInterval=1"}
+    shorter["ServerAliveCountMax=3"] = "ServerAliveCountMax=2"
+    assert set(shorter) < set(connection._OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "_OPTIONS", tuple(shorter.get(option, option) for option in connection._OPTIONS))
+        patch.setattr(connection, "_ASK_S", 2.0)
+        yield
 
 
 def nothing_runs(server: sshd.Server, seconds: float = 10.0) -> bool:

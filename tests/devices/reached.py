@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sshd import Server
 
 from devices.ssh import Ssh
+
+SHELLS = ("sh", "bash", "dash", "zsh", "csh", "tcsh", "fish")
+
+
+def shell_path(name: str) -> str:
+    """Where that shell lies; skips where it is not there, or is another one of `SHELLS` by another name."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name} here")
+    same = [other for other in SHELLS if other != name and (shutil.which(other) or "") == str(Path(path).resolve())]
+    if same:
+        pytest.skip(f"{name} is {same[0]} here")
+    return path
 
 
 def reached(server: Server, **given: object) -> Ssh:

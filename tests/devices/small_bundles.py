@@ -15,10 +15,11 @@ PREPROCESS = {"scale": 1 / 255, "mean": [0.5], "std": [0.25]}
 QUICK = Workload(warmup_s=0.02, passes=1, rounds=2, round_s=0.05, min_samples=4, accuracy_batch=16, idle_s=0.1)
 
 
-def onnx_bundle(folder: Path, workload: Workload = QUICK, *, megabytes: float = 0.0) -> Path:
+def onnx_bundle(folder: Path, workload: Workload = QUICK, *, megabytes: float = 0.0, runtime: str = "ort") -> Path:
     """A bundle in `folder`/bundle: two networks of convolution, ReLU and a linear layer, and 48 images of 12 x 12.
 
     Args:
+        runtime: what measures it by default.
         megabytes: of further images, for transfers that take a while. They are random: nothing makes them smaller.
     """
     draw = np.random.default_rng(11)
@@ -34,7 +35,7 @@ def onnx_bundle(folder: Path, workload: Workload = QUICK, *, megabytes: float = 
         networks=networks,
         images=[draw.integers(0, 256, size=(IMAGES + further, 12, 12, 1), dtype=np.uint8)],
         preprocess=PREPROCESS,
-        runtimes=["ort"],
+        runtimes=[runtime],
         workload=workload,
     )
     return folder / "bundle"

@@ -34,6 +34,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 PermitRootLogin prohibit-password
 StrictModes no
+KexAlgorithms curve25519-sha256
 PrintMotd no
 LogLevel VERBOSE
 SetEnv {environment}

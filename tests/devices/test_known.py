@@ -60,6 +60,29 @@ def test_devices_are_read_with_what_they_leave_out(toml, tmp_path):
     assert line == words + "'cd '\"'\"'/ssd/x y'\"'\"' && ~/venv/bin/python3 -m runtimes'"
 
 
+def test_a_home_folder_is_that_of_its_side(toml, tmp_path, monkeypatch):
+    """The config is here; where bundles lie, and the interpreter, is there."""
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    toml('[o]\nurl = "ssh://a"\nssh_config = "~/.ssh/boards"\nfolder = "~/bundles"\npython = "~/venv/bin/python"')
+    home = tmp_path / "me/.ssh/boards"
+    assert known_devices()["o"] == Known("o", "ssh://a", "~/venv/bin/python", home, "~/bundles")
+
+
+def test_the_file_may_be_named_from_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEPRUNE_DEVICES", "~/boards.toml")
+    assert devices_file() == tmp_path / "boards.toml"
+    monkeypatch.setenv("EDGEPRUNE_DEVICES", "~nobody-of-that-name/x")
+    with pytest.raises(UserError, match="EDGEPRUNE_DEVICES: ~nobody-of-that-name/x begins with a user"):
+        devices_file()
+
+
+@pytest.mark.parametrize("name", ["orin.lab", "orin-nano_2", "10.0.0.5", "a..b"])
+def test_a_name_may_have_dots_and_dashes(toml, name):
+    toml(f'["{name}"]\nurl = "ssh://a"')
+    assert open_device(name).name == name
+
+
 def test_the_command_line_wins(toml, tmp_path):
     toml('[orin]\nurl = "ssh://orin"\npython = "/a"\nssh_config = "/b"')
     device = open_device("orin", python="/c", ssh_config=tmp_path / "d")
@@ -82,6 +105,9 @@ def test_the_command_line_wins(toml, tmp_path):
         ('[local]\nurl = "ssh://a"', "'local' is this machine", "another name"),
         ('["../x"]\nurl = "ssh://a"', "not a name for a device", "letters"),
         ('url = "ssh://a"', "outside of any table", r"\[orin\]"),
+        ('[orin.lab]\nurl = "ssh://a"', "holds another table, 'lab'", '["orin.lab"]'),
+        ('[o]\nurl = "ssh://a"\nssh_config = "~nobody-of-that-name/x"', "begins with a user", "the whole path"),
+        (f'[{101 * "o"}]\nurl = "ssh://a"', "not a name for a device", "letters"),
         ('[o]\nurl = "ssh://me:s3cret@a"', "a password stands in the URL", "use a key"),
     ],
 )

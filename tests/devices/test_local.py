@@ -277,14 +277,24 @@ def test_every_call_has_a_results_folder_of_its_own_and_clears_away_those_of_kil
             self.seen += [path.name for path in Path(place).glob("*results*")]
             return finished
 
-    killed = bundle / "0123-results-on-the-way"
+    killed, at_work = (bundle / f"{name}-results-on-the-way" for name in ("0123", "4567"))
     killed.mkdir()
+    os.utime(killed, (1e9, 1e9))
+    at_work.mkdir()  # of another host
     device = Watched()
     for _ in range(2):
         measure_on(device, bundle, tmp_path / "results", networks=["sparse"])
-    assert len(device.seen) == len(set(device.seen)) == 2
-    assert not killed.exists()
-    assert not list(bundle.glob("*results*"))
+    assert len(set(device.seen) - {killed.name, at_work.name}) == 2
+    assert list(bundle.glob("*results*")) == [at_work]
+
+
+def test_a_bundle_that_does_not_know_an_option_is_told_in_our_words(bundle, tmp_path):
+    with pytest.raises(UserError) as caught:
+        measure_on(Local(), bundle, tmp_path / "results", options=["--of-a-later-edgeprune", "3"])
+    assert "the code in this bundle does not take what was asked for" in caught.value.message
+    assert "--of-a-later-edgeprune" in caught.value.message
+    assert "write it again with `edgeprune compile`" in caught.value.hint
+    assert "usage" not in str(caught.value)
 
 
 def test_scoring_is_a_change_of_the_record(bundle, tmp_path):

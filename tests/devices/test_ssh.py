@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reached import is_alive, reached, waited_for, works
+from reached import SHELLS, is_alive, reached, shell_path, waited_for, works
 from sshd import Server
 
 from devices import open_device
 from devices.ssh import Ssh, call
 from runtimes.errors import UserError
-
-SHELLS = ("sh", "bash", "dash", "zsh", "csh", "tcsh", "fish")
 
 
 @pytest.fixture
@@ -43,20 +42,16 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_any_login_shell_will_do(start_server, folder, tmp_path, shell):
-    path = shutil.which(shell)
-    if path is None:
-        pytest.skip(f"no {shell} here")
-    with start_server(login=path) as server:
+    with start_server(login=shell_path(shell)) as server, contextlib.closing(reached(server)) as device:
         spaced = server.home / "my pythons/python"
         spaced.parent.mkdir()
         spaced.symlink_to(server.python)
-        for python in (server.python, str(spaced), "~/my pythons/python"):
-            device = reached(server, python=python)
-            try:
-                works(device, folder, tmp_path)
-                line = device.by_hand([device.python, "-c", "import os; print(os.getcwd())"], str(server.home))
-            finally:
-                device.close()
+        works(device, folder, tmp_path)
+        place = device.push(folder)
+        for python in (str(spaced), "~/my pythons/python"):
+            device.python = python  # through the same connection
+            assert device.run([python, "-c", "print(1)"], place).stdout == "1\n"
+            line = device.by_hand([device.python, "-c", "import os; print(os.getcwd())"], str(server.home))
             pasted = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
             assert pasted.stdout == f"{server.home}\n", pasted.stderr
 
@@ -77,7 +72,7 @@ def test_what_start_up_files_print_or_read_harms_nothing(start_server, folder, t
     with start_server(login=f'bash -c \'. ~/noise; exec "$0" "$@"\' {shutil.which("bash")}') as server:
         (server.home / "noise").write_text(prints + "\n")
         if "read" in prints:  # it waits for input, of which none comes before Python answers
-            (server.home / "noise").write_text(prints.replace("read", "read -t 1") + "\n")
+            (server.home / "noise").write_text(prints.replace("read", "read -t 0.1") + "\n")
         shutil.copy(server.home / "noise", server.home / ".bashrc")  # for a tester whose login shell is bash
         device = reached(server)
         try:
@@ -90,7 +85,7 @@ def test_start_up_files_that_never_end_are_told_of(start_server, folder, monkeyp
     monkeypatch.setattr(call, "_START_S", 1.0)
     with start_server(login="cat; true") as server:
         device = reached(server)
-        with pytest.raises(UserError, match="nothing answered within 1 s"):
+        with pytest.raises(UserError, match="did not answer within 1 s of the login"):
             device.push(folder)
         device.close()
 
@@ -268,6 +263,14 @@ def test_lines_come_while_the_command_runs(device, folder):
     finished = device.run([device.python, "-c", textwrap.dedent(code)], place, listen)
     assert lines == ["\xe4\u2713 first", "no end of line"]
     assert finished.stderr == "\xe4\u2713 first\nno end of line"
+
+
+def test_a_line_without_end_comes_in_pieces(device, folder):
+    lines: list[str] = []
+    code = "import sys; sys.stderr.write('x' * 300000)"
+    finished = device.run([device.python, "-c", code], device.push(folder), lines.append)
+    assert "".join(lines) == finished.stderr == 300000 * "x"
+    assert len(lines) > 1
 
 
 def test_a_child_that_a_command_leaves_behind_holds_nothing_up(device, folder, server):

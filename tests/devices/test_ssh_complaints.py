@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import impatient
+from reached import SHELLS, reached, shell_path
 from sshd import Server
 
 from devices.deploy import measure_on
@@ -82,7 +85,7 @@ def test_a_server_that_does_not_run_is_told(start_server, tmp_path):
 
 
 def test_a_machine_that_says_nothing_is_told_within_the_time_out(start_server, tmp_path):
-    with start_server() as server, server.frozen():
+    with start_server() as server, server.frozen(), impatient():
         assert "it does not answer" in failure(server, tmp_path).message
 
 
@@ -107,16 +110,15 @@ def test_a_machine_without_an_ssh_client_is_told(server, tmp_path, monkeypatch):
     assert "openssh-client" in told.hint
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "csh", "tcsh", "fish"])
-@pytest.mark.parametrize("python", ["/no/such/python", "no-such-python", "/etc/passwd", "/"])
-def test_a_missing_interpreter_is_told_whatever_the_shell_says_to_it(start_server, tmp_path, shell, python):
-    path = shutil.which(shell)
-    if path is None:
-        pytest.skip(f"no {shell} here")
-    with start_server(login=path) as server:
-        told = failure(server, tmp_path, python=python)
-    assert f"there is no Python at {python}" in told.message
-    assert "--python PATH" in told.hint
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_missing_interpreter_is_told_whatever_the_shell_says_to_it(start_server, tmp_path, shell):
+    with start_server(login=shell_path(shell)) as server, contextlib.closing(reached(server)) as device:
+        for python in ("/no/such/python", "no-such-python", "/etc/passwd", "/"):
+            device.python = python  # through the same connection
+            with pytest.raises(UserError) as caught:
+                device.push(tmp_path)
+            assert f"{device.name}: there is no Python at {python}" in caught.value.message
+            assert "--python PATH" in caught.value.hint
 
 
 OLD = """#!{python}
@@ -170,7 +172,17 @@ def test_an_interpreter_that_fails_by_itself_is_told_with_its_words(server, tmp_
     broken.write_text("#!/bin/sh\necho Fatal Python error: init_fs_encoding >&2\nexit 1\n")
     broken.chmod(0o755)
     told = failure(server, tmp_path, python=str(broken))
-    assert "did not start (exit code 1): Fatal Python error: init_fs_encoding" in told.message
+    assert "does not answer as a Python does (exit code 1): Fatal Python error: init_fs_encoding" in told.message
+
+
+@pytest.mark.parametrize(("program", "said"), [("exit 0", "it said nothing"), ("echo I am a script", "I am a script")])
+def test_a_program_that_is_no_python_is_told_with_what_it_said(server, tmp_path, program, said):
+    other = tmp_path / "other"
+    other.write_text(f"#!/bin/sh\n{program}\n")
+    other.chmod(0o755)
+    told = failure(server, tmp_path, python=str(other))
+    assert told.message.endswith(f"{other} there does not answer as a Python does (exit code 0): {said}")
+    assert "name the Python to use: --python PATH" in told.hint
 
 
 def test_a_board_without_numpy_is_told_the_command_that_installs_it(server, tmp_path):

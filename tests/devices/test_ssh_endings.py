@@ -22,7 +22,7 @@ SLEEPS = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True);
 RESTORES = """
 import os, signal, sys, time
 def restore(*_):
-    time.sleep(1)
+    time.sleep(0.3)
     open("restored", "w").close()
     sys.exit(3)
 signal.signal(signal.SIGTERM, restore)
@@ -69,7 +69,7 @@ def test_a_command_has_time_to_put_things_back_when_the_connection_is_cut(device
 
 def test_a_command_that_has_much_to_say_while_it_ends_does_not_stop_at_a_full_pipe(device, folder, server):
     place = Path(device.push(folder))
-    code = RESTORES.replace("time.sleep(1)", "print('x' * (1 << 20), file=sys.stderr)")
+    code = RESTORES.replace("time.sleep(0.3)", "print('x' * (1 << 20), file=sys.stderr)")
     with pytest.raises(LostError):
         device.run([device.python, "-c", code], str(place), lambda line: server.cut())
     assert waited_for((place / "restored").exists)
@@ -163,7 +163,7 @@ def test_a_host_that_was_killed_leaves_nothing_running(host, server):
 
 def test_a_host_that_stopped_is_taken_for_dead_after_a_while(host):
     process, place, pid = host(RESTORES)
-    time.sleep(4.0)
+    time.sleep(3.0)
     assert is_alive(pid), "heartbeats keep a command that says nothing alive"
     process.send_signal(signal.SIGSTOP)
     assert waited_for(lambda: not is_alive(pid))

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import json
-import shutil
 import sys
 import tarfile
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_local import null_bundle
 
-from devices.deploy import measure_on
-from devices.local import Local
-from devices.protocol import Finished
-from devices.ssh import Ssh, carry
+from devices.ssh import Ssh, call, carry
 from runtimes.errors import UserError
-from runtimes.records import Measurement, Workload
 
 SSH = Path(carry.__file__).parent
 LIAR = """#!{python}
@@ -45,21 +38,26 @@ sys.stdin.buffer.read()
 """
 
 
+@pytest.fixture(scope="module")
+def connected(server) -> Iterator[Ssh]:
+    """One connection for all lies."""
+    with contextlib.closing(Ssh(server.url, ssh_config=server.ssh_config)) as device:
+        yield device
+
+
 @pytest.fixture
-def liar(server, tmp_path) -> Iterator[Callable[[str], Ssh]]:
+def liar(connected, tmp_path, monkeypatch) -> Callable[[str], Ssh]:
     """`liar(code)`: a device on which `code` runs in place of our far side, after the request has come."""
-    devices: list[Ssh] = []
+    monkeypatch.setattr(call, "_LEAVES_S", 0.1)  # some lies never end
 
     def make(lie: str) -> Ssh:
-        path = tmp_path / f"liar-{len(devices)}"
+        path = tmp_path / "liar"
         path.write_text(LIAR.format(python=sys.executable, folder=str(SSH), lie=textwrap.dedent(lie)))
         path.chmod(0o755)
-        devices.append(Ssh(server.url, ssh_config=server.ssh_config, python=str(path)))
-        return devices[-1]
+        connected.python = str(path)
+        return connected
 
-    yield make
-    for device in devices:
-        device.close()
+    return make
 
 
 def test_a_liar_that_tells_the_truth_is_believed(liar, tmp_path):
@@ -163,7 +161,8 @@ def test_a_command_ends_with_a_code_and_nothing_else(liar, lie):
     assert len(str(caught.value)) < 3000
 
 
-def test_a_login_that_prints_without_end_is_left(server, tmp_path):
+def test_a_login_that_prints_without_end_is_left(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(call, "_LEAVES_S", 0.1)
     loud = tmp_path / "loud"
     loud.write_text("#!/bin/sh\nexec yes\n")
     loud.chmod(0o755)
@@ -171,144 +170,6 @@ def test_a_login_that_prints_without_end_is_left(server, tmp_path):
     with pytest.raises(UserError, match="start-up files print"):
         device.run(["true"], "/")
     device.close()
-
-
-# What a measurement says ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    workload = Workload(warmup_s=0.01, rounds=2, round_s=0.01, min_samples=2, passes=1)
-    return null_bundle(tmp_path_factory.mktemp("hostile"), workload)
-
-
-@pytest.fixture(scope="module")
-def lying(bundle, tmp_path_factory) -> Callable[..., Local]:
-    """`lying(lie, spoil)`: what was measured truly comes back once more, and both may change it before."""
-    true = tmp_path_factory.mktemp("true") / "results"
-    command = [sys.executable, "-m", "runtimes", "measure", ".", "--network", "dense", "--out", str(true)]
-    measured = Local().run(command, str(bundle))
-    answer = json.loads(measured.stdout.splitlines()[-1])
-
-    class Lying(Local):
-        def __init__(self, lie: Callable[[dict], object], spoil: Callable[[Path], None]) -> None:
-            super().__init__()
-            self.lie, self.spoil = lie, spoil
-
-        def run(self, command: Sequence[str], place: str, on_line=None) -> Finished:
-            if "measure" not in command:
-                return super().run(command, place, on_line)
-            out = Path(command[command.index("--out") + 1])
-            shutil.copytree(true, out)
-            self.spoil(out)
-            lie = self.lie({**answer, "out": str(out)})
-            return measured._replace(stdout=lie if isinstance(lie, str) else json.dumps(lie))
-
-    return Lying
-
-
-LIES = {
-    "no JSON": lambda answer: "Segmentation fault",
-    "nothing": lambda answer: "",
-    "a list": lambda answer: "[]",
-    "depth without end": lambda answer: "[" * 200_000,
-    "length without end": lambda answer: json.dumps({**answer, "more": "x" * (2 << 20)}),
-    "no names": lambda answer: {**answer, "measurements": None},
-    "a name that leads out": lambda answer: {**answer, "measurements": ["../../a.json"]},
-    "an absolute name": lambda answer: {**answer, "outputs": ["/etc/passwd.npy"]},
-    "a name twice": lambda answer: {**answer, "measurements": 2 * answer["measurements"]},
-    "an option": lambda answer: {**answer, "measurements": ["-rf.json"]},
-    "a hidden name": lambda answer: {**answer, "outputs": [".bashrc.npy"]},
-    "a name that is a number": lambda answer: {**answer, "outputs": [1]},
-    "a pickle": lambda answer: {**answer, "outputs": ["a.pkl"]},
-    "a terminal's order": lambda answer: {**answer, "outputs": ["\x1b[2J.npy"]},
-    "a file that is not there": lambda answer: {**answer, "measurements": ["null-other.json"]},
-    "the other's logits": lambda answer: {**answer, "outputs": []},
-}
-
-
-def has_logits(folder: Path) -> None:
-    """As a runtime that answers leaves it: with logits, and a hash that is theirs."""
-    from runtimes.files import sha256
-
-    (folder / "logits-null-dense.npy").write_bytes(b"logits")
-    path = folder / "null-dense.json"
-    outputs = {
-        "file": "logits-null-dense.npy",
-        "n": 5,
-        "classes": 2,
-        "sha256": sha256(folder / "logits-null-dense.npy"),
-    }
-    replace(Measurement.read(path), outputs=outputs).write(path)
-
-
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_an_answer_that_is_none_is_refused_and_leaves_nothing(bundle, tmp_path, lying, lie):
-    device = lying(lie, has_logits)
-    with pytest.raises(UserError) as caught:
-        measure_on(device, bundle, tmp_path / "results", networks=["dense"])
-    assert "\x1b" not in str(caught.value)
-    assert not list((tmp_path / "results").glob("*"))
-
-
-def spoilt(change: Callable[[Path], object]) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        has_logits(folder)
-        change(folder)
-
-    return spoil
-
-
-SPOILS = {
-    "logits that were changed": lambda folder: (folder / "logits-null-dense.npy").write_bytes(b"others"),
-    "a measurement under another name": lambda folder: shutil.copy(
-        folder / "null-dense.json", folder / "null-other.json"
-    ),
-    "depth without end": lambda folder: (folder / "null-dense.json").write_text("[" * 200_000),
-    "another schema": lambda folder: (folder / "null-dense.json").write_text('{"kind": "x"}'),
-    "no text": lambda folder: (folder / "null-dense.json").write_bytes(b"\xff\xfe"),
-}
-
-
-@pytest.mark.parametrize("what", SPOILS)
-def test_a_file_that_is_no_measurement_is_refused_and_leaves_nothing(bundle, tmp_path, lying, what):
-    names = {"measurements": ["null-other.json" if "another name" in what else "null-dense.json"]}
-    names["outputs"] = ["logits-null-dense.npy"]
-    device = lying(lambda answer: {**answer, **names}, spoilt(SPOILS[what]))
-    with pytest.raises(UserError):
-        measure_on(device, bundle, tmp_path / "results", networks=["dense"])
-    assert not list((tmp_path / "results").glob("*"))
-
-
-def test_the_same_files_unspoilt_are_taken(bundle, tmp_path, lying):
-    device = lying(lambda answer: {**answer, "outputs": ["logits-null-dense.npy"]}, has_logits)
-    measure_on(device, bundle, tmp_path / "results", networks=["dense"])
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
-        "logits-null-dense.npy",
-        "null-dense.json",
-    ]
-
-
-def test_a_connection_that_is_lost_after_the_results_came_loses_none_of_them(bundle, tmp_path, lying):
-    class Lost(lying):
-        def run(self, command: Sequence[str], place: str, on_line=None) -> Finished:
-            if (tmp_path / "results/null-dense.json").exists():
-                raise UserError("the connection was lost", "give the same command again")
-            return super().run(command, place, on_line)
-
-    paths = measure_on(Lost(lambda answer: answer, lambda _: None), bundle, tmp_path / "results", networks=["dense"])
-    assert Measurement.read(paths[0]).name == "dense"
-
-
-def test_words_of_a_device_that_fails_cannot_write_to_the_terminal(bundle, tmp_path):
-    class Failing(Local):
-        def run(self, command: Sequence[str], place: str, on_line=None) -> Finished:
-            return Finished(2, "", "\x1b[2Jmessage\nhint\x07\n") if "measure" in command else Finished(0, "", "")
-
-    with pytest.raises(UserError) as caught:
-        measure_on(Failing(), bundle, tmp_path / "results")
-    assert caught.value.message == "local: ?[2Jmessage"
-    assert caught.value.hint.startswith("hint?; by hand: ")
 
 
 def test_the_far_side_takes_no_member_but_those_it_asked_for(tmp_path):

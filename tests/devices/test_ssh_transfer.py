@@ -184,7 +184,7 @@ def cut_when(server: Server, condition) -> threading.Thread:
 
 def test_a_push_goes_on_after_a_cut_and_carries_no_whole_file_twice(device, folder, server, sent, tmp_path):
     for number in range(30):
-        (folder / f"inputs/{number:04}.npy").write_bytes(os.urandom(4 << 20))
+        (folder / f"inputs/{number:04}.npy").write_bytes(os.urandom(1 << 20))
     some_arrived = cut_when(server, lambda: list(tmp_path.glob("board/bundle-*/inputs/0003.npy")))
     place = Path(device.push(folder))
     some_arrived.join()
@@ -198,7 +198,7 @@ def test_a_push_goes_on_after_a_cut_and_carries_no_whole_file_twice(device, fold
 def test_a_pull_goes_on_after_a_cut_and_leaves_nothing_half(device, folder, server, tmp_path, monkeypatch):
     names = [f"{number}.bin" for number in range(20)]
     for name in names:
-        (folder / name).write_bytes(os.urandom(4 << 20))
+        (folder / name).write_bytes(os.urandom(1 << 20))
     place = device.push(folder)
     fetched: list[str] = []
     whole = carry._receive
@@ -236,12 +236,12 @@ def test_a_connection_that_is_always_lost_is_given_up(device, folder, server, mo
 
 @pytest.mark.parametrize(("limit", "message"), [("-f 1000", "no room in"), ("-d 100000", None)])
 def test_a_small_board(server, folder, tmp_path, limit, message):
-    """Files may have 500 kB; or a process 100 MB of memory, through which 200 MB travel both ways."""
+    """Files may have 500 kB; or a process 100 MB of memory, through which 130 MB travel both ways."""
     python = tmp_path / "limited"
     python.write_text(f'#!/bin/sh\nulimit {limit}\nexec {server.python} "$@"\n')
     python.chmod(0o755)
     with (folder / "large.bin").open("wb") as file:
-        file.truncate(200 << 20)
+        file.truncate(130 << 20)
     device = Ssh(server.url, ssh_config=server.ssh_config, python=str(python))
     try:
         if message is not None:
@@ -250,7 +250,7 @@ def test_a_small_board(server, folder, tmp_path, limit, message):
             return
         place = device.push(folder)
         device.pull(place, ["large.bin"], tmp_path / "here")
-        assert (tmp_path / "here/large.bin").stat().st_size == 200 << 20
+        assert (tmp_path / "here/large.bin").stat().st_size == 130 << 20
         shutil.rmtree(place)
     finally:
         device.close()

@@ -104,13 +104,30 @@ def latencies(median_ms: float, seed: int, rounds: int = 10, samples: int = 120)
     return made
 
 
+def twin_of(timed: list[list[int]], factor: float = 1.0) -> list[list[int]]:
+    """A second process of the same engine: each round by chance half a percent slower or faster."""
+    rng = np.random.default_rng(99)
+    luck = factor * np.exp(rng.normal(0, 0.005, len(timed)))
+    return [[int(value * by) for value in samples] for samples, by in zip(timed, luck, strict=True)]
+
+
+def two_passes(rounds: int) -> list[dict[str, Any]]:
+    """The passes of so many rounds."""
+    shares = [rounds - rounds // 2, rounds // 2]
+    return [
+        {"rounds": share, "load_ms": 21.5, "first_inference_ms": 2.4, "peak_rss_mb": 71.4, "engine_sha256": None}
+        for share in shares
+    ]
+
+
 def measurement(name: str, **changes: Any) -> Measurement:
     timed = changes.pop("latency_ns", latencies(1.31, seed=NETWORKS.index(name)))
+    passes = changes.pop("passes", two_passes(len(timed)))
     values: dict[str, Any] = {
         "name": name, "runtime": "ort", "runtime_version": "1.31.1", "device": "local", "precision": "fp32",
         "batch": 1, "threads": 1, "protocol": "quick", "workload": Workload().to_json(),
         "n": sum(map(len, timed)), "latency_ns": timed, "latency_ms": summary_ms(timed),
-        "throughput_ips": throughput_ips(timed, 1), "load_ms": 21.5, "first_inference_ms": 2.4,
+        "throughput_ips": throughput_ips(timed, changes.get("batch", 1)), "load_ms": 21.5, "first_inference_ms": 2.4,
         "memory_mb": {
             "peak_rss": 71.4, "available_delta": 12.1, "engine": None, "context": None,
             "reasons": {"engine": "ONNX Runtime does not say", "context": "ONNX Runtime does not say"},
@@ -118,6 +135,7 @@ def measurement(name: str, **changes: Any) -> Measurement:
         "facts": FACTS, "power_mw": None, "harness_overhead_ns": 310.0, "warnings": [], "outputs": None,
         "network_sha256": sha(name), "bundle": "7f3ac1", "argv": ["python3", "-m", "runtimes"],
         "started_at": "2025-11-21T10:00:00Z", "images": 360, "reasons": {"power_mw": "no sensor"},
+        "passes": passes, "twin_ns": twin_of(timed) if name == "dense" else None,
         "top1": 100 * {"teacher": 356, "dense": 354, "pruned": 241, "sparse": 352}[name] / 360,
     }  # fmt: skip
     return Measurement(**{**values, **changes})

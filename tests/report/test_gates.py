@@ -111,6 +111,59 @@ def test_no_gate_asks_for_nothing(run):
     assert exit_code([]) == 0
 
 
+@pytest.mark.parametrize("name", [name for name in CODES if name not in ("require_sparse", "min_speedup")])
+def test_a_limit_of_nothing_is_a_limit(boards, name):
+    """0 asks for something: at least 0 % is kept by all that was measured, at most 0 of anything by nothing."""
+    asked = Gates(**{name: 0.0})
+    assert asked.asked() == [name]
+    verdicts = check(collect(boards), asked)
+    assert len(verdicts) == 4
+    assert {verdict.passed for verdict in verdicts} == {name == "min_top1"}
+    assert exit_code(verdicts) == (0 if name == "min_top1" else CODES[name])
+
+
+def test_what_is_not_asked_for_is_not_asked():
+    assert Gates(require_sparse=False).asked() == []
+    assert Gates(require_sparse=True, max_power_w=0).asked() == ["max_power_w", "require_sparse"]
+
+
+@pytest.mark.parametrize(("samples", "passed"), [(999, False), (1000, True)])
+def test_a_99th_percentile_takes_a_thousand_inferences(boards, samples, passed):
+    timed = made.latencies(0.52, 3, rounds=18, samples=56)
+    timed[-1] = timed[-1][: samples - 17 * 56]
+    made.put(boards, made.on_board("sparse", 0.52, latency_ns=timed))
+    verdict = on(check(collect(boards), Gates(max_p99_ms=100)), "orin-nano")["--max-p99-ms"]
+    assert verdict.passed == passed
+    assert f"of {samples:,} inferences" in verdict.found
+    assert verdict.found.startswith("not measured well enough: ") != passed
+
+
+# --- several runs
+
+
+def test_verdicts_of_several_runs_say_of_which(tmp_path):
+    """Two runs of one recipe: the same name, device and setting, and another folder."""
+    runs = [collect(made.build(tmp_path / name)) for name in ("first.1", "second")]
+    verdicts = [verdict for report in runs for verdict in check(report, Gates(min_top1=99))]
+    assert [verdict.run for verdict in verdicts] == ["first.1", "second"]
+    assert ["--min-top1: first.1, local" in line for line in gating.lines(verdicts)] == [True, False]
+    assert "first.1" not in " ".join(gating.lines(verdicts[:1])), "one run needs no name"
+    assert [verdict.run for verdict in check(runs[0], Gates(min_top1=99), "runs/first.1")] == ["runs/first.1"]
+    classes = [case.get("classname") for case in ElementTree.fromstring(junit(verdicts)).iter("testcase")]  # noqa: S314
+    assert classes == ["edgeprune.gates.first_1.local", "edgeprune.gates.second.local"]
+
+
+def test_a_devices_dots_are_no_packages(boards):
+    content = junit(check(collect(boards), Gates(min_top1=90)))
+    classes = [case.get("classname") for case in ElementTree.fromstring(content).iter("testcase")]  # noqa: S314
+    assert "edgeprune.gates.quickstart.pi@10_0_0_7" in classes
+
+
+def test_a_comparisons_verdicts_are_called_by_what_b_was_named(boards):
+    (verdict, *_) = check(compare_runs(f"{boards}:dense", f"{boards}:sparse"), Gates(min_top1=1))
+    assert verdict.run == f"{boards}:sparse"
+
+
 # --- sparse and faster
 
 
@@ -197,7 +250,9 @@ def test_limits_that_cannot_be_are_the_users_errors(asked):
 
 @given(st.sets(st.sampled_from(sorted(CODES))))
 def test_the_exit_code_is_the_lowest_of_the_failed_gates(failed):
-    verdicts = [Verdict(gating.option_of(n), code, "d", "s", "", "", n not in failed) for n, code in CODES.items()]
+    verdicts = [
+        Verdict("run", gating.option_of(n), code, "d", "s", "", "", n not in failed) for n, code in CODES.items()
+    ]
     assert exit_code(verdicts) == (min(CODES[name] for name in failed) if failed else 0)
     assert exit_code(verdicts[::-1]) == exit_code(verdicts)
 
@@ -250,12 +305,12 @@ def test_junit_has_a_case_for_each_gate_and_device(boards, tmp_path):
 
 @given(st.text(), st.text(), st.booleans())
 def test_junit_is_well_formed_with_odd_names(device, found, passed):
-    verdict = Verdict("--min-top1", 10, device, "<&\"'>]]>\x00\ud800", "at least 1 %", found, passed)
+    verdict = Verdict("run", "--min-top1", 10, device, "<&\"'>]]>\x00\ud800", "at least 1 %", found, passed)
     assert_junit(junit([verdict], f"{device}\x0b"), [verdict])
 
 
 def test_names_that_xml_can_hold_arrive_as_they_are():
-    verdict = Verdict("--min-top1", 10, "ärger <&>\"'", "日本 🎉", "x", "y", False)
+    verdict = Verdict("run", "--min-top1", 10, "ärger <&>\"'", "日本 🎉", "x", "y", False)
     (case,) = ElementTree.fromstring(junit([verdict])).iter("testcase")  # noqa: S314
     assert case.get("name") == "--min-top1: ärger <&>\"', 日本 🎉"
 

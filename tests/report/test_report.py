@@ -118,7 +118,9 @@ def test_numbers_come_from_the_run_folder_unchanged(run):
         assert row["size_bytes"] == manifest[row["name"]]["size_bytes"]
         assert [r["median"] for r in row["rounds"]] == [np.median(r) / 1e6 for r in measured["latency_ns"]]
         assert (row["quantiles_ms"][0], row["quantiles_ms"][100]) == (timed.min(), timed.max())
-    assert report["metrics"]["local/ort/b1-t1/sparse/latency_ms.median"] == report["rows"][3]["latency_ms"]["median"]
+    assert (
+        report["metrics"]["local/ort/b1-t1-quick/sparse/latency_ms.median"] == report["rows"][3]["latency_ms"]["median"]
+    )
     assert report["recipe"]["prune"]["sparsity"] == 0.9
 
 
@@ -284,7 +286,7 @@ def test_markdown_has_tables_with_equal_columns_and_the_command(wide):
 def test_bad_folders_are_the_users_errors(run, tmp_path):
     with pytest.raises(UserError, match="is not a run folder"):
         collect(tmp_path / "nowhere")
-    write_text(run / "5-measure/local/ort-sparse.json", "{")
+    write_text(run / "3-export/manifest.json", "{")
     with pytest.raises(UserError, match="not JSON"):
         write_report(run)
     assert not (run / "6-report").exists()

@@ -1,18 +1,24 @@
 """Several devices side by side, where each number comes from, noise floors, power, and what a stand-in may tell."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import run_folder as made
 
+from edgeprune.comparing import compare_runs
+from edgeprune.gates import Gates, check
 from edgeprune.report import wording, write_report
 from edgeprune.report.bench_table import bench_lines, cells
 from edgeprune.report.collect import collect
 from edgeprune.report.facts import briefly, conditions, describe, identity, in_short
-from edgeprune.report.grid import grid
-from runtimes.errors import UserError
+from edgeprune.report.grid import VERDICT, grid
+from edgeprune.report.to_html import tiles
+from edgeprune.report.to_markdown import plain
 from runtimes.files import read_json
 from runtimes.records import Doubt
+
+SETTING = "TensorRT 10.3.0, fp16, batch 1, 1 thread, standard, 15W, clocks locked"
 
 
 def report_json(run):
@@ -41,7 +47,7 @@ def test_every_device_has_a_column_stand_ins_last(boards):
     assert [each["device"] for each in report["columns"]] == ["local", "orin-nano", "pi@10.0.0.7", "emulated"]
     orin = column(report, "orin-nano")
     assert (orin["name"], orin["baseline"], orin["verdict"]) == ("sparse", "dense", "faster")
-    assert orin["setting"].replace(wording.SPACE, " ") == "TensorRT 10.3.0, fp16, batch 1, 1 thread, standard"
+    assert orin["setting"].replace(wording.SPACE, " ") == SETTING
 
 
 def test_a_columns_numbers_are_those_of_its_rows(boards):
@@ -146,11 +152,12 @@ def test_the_noise_floor_is_in_the_sentence_the_drawing_and_the_table(boards):
 
 
 def test_without_a_twin_the_floor_is_not_known_and_says_so(run):
+    made.put(run, made.measurement("dense", twin_ns=None))
     (found,) = report_json(run)["comparisons"]
     assert (found["noise_floor"], found["twin_ratio"]) == (None, None)
     assert "noise floor not known (no second process" in found["sentence"]
     assert "A/A: no second process" in text_of(run, "report.html")
-    made.put(run, made.measurement("dense", reasons={"twin_ns": "only one network was measured"}))
+    made.put(run, made.measurement("dense", twin_ns=None, reasons={"twin_ns": "only one network was measured"}))
     assert "only one network was measured" in report_json(run)["comparisons"][0]["sentence"]
 
 
@@ -193,20 +200,44 @@ def test_passes_are_the_clusters(boards):
     assert width(made.PASSES) > 1.5 * width([{**made.PASSES[0], "rounds": 18}])
 
 
-def test_a_claim_that_rests_on_one_pass_gets_a_remark(boards):
-    def remarks():
-        return [warning["source"] for warning in report_json(boards)["warnings"] if warning["code"] == "one-pass"]
-
-    assert remarks() == [], "three passes, and one within noise"
-    for name, median in (("dense", 0.84), ("sparse", 0.52)):
-        made.put(boards, made.on_board(name, median, passes=[{**made.PASSES[0], "rounds": 18}]))
-    assert remarks() == ["orin-nano/trt-sparse"]
+ONE = [{**made.PASSES[0], "rounds": 18}]
+ALONE = "they were measured in one pass, so nothing tells what a new process changes"
+NO_TWIN = "the noise floor is not known (no second process of the same engine was timed beside it)"
 
 
-def test_passes_that_are_not_those_of_the_rounds_are_the_users_error(boards):
+@pytest.mark.parametrize(
+    ("passes", "twin", "why"),
+    [(ONE, True, ALONE), ([], True, ALONE), (ONE, False, ALONE), (made.PASSES, False, NO_TWIN)],
+)
+def test_one_pass_or_no_twin_claims_nothing_anywhere(boards, passes, twin, why):
+    """Half the time in every round, and yet no claim in the headline, the tile, the sentence, the table or the gate."""
+    for device in ("local", "pi@10.0.0.7", "emulated"):
+        shutil.rmtree(boards / "5-measure" / device)
+    for name, median in (("dense", 1.0), ("sparse", 0.5)):
+        made.put(boards, made.on_board(name, median, passes=passes, **({} if twin else {"twin_ns": None})))
+    report = collect(boards)
+    (found,) = report.comparisons
+    assert (found.verdict, found.reason) == ("not known", why)
+    assert found.latency_ratio == pytest.approx(0.5, rel=0.02)
+    assert report.headline.endswith(f"whether it is faster is not known: {why}.")
+    assert why in found.sentence
+    speed = tiles(report)[2]
+    assert (speed["value"], speed["note"]) == (wording.NONE, f"not known: {why}")
+    line = dict(grid(report.columns).rows)[VERDICT]
+    assert (line[0].text, line[0].small) == ("not known", "")
+    assert why in [reason for _, reason in grid(report.columns).notes]
+    (verdict,) = check(report, Gates(min_speedup=0.5))
+    assert (verdict.passed, verdict.found) == (False, f"not known: {why}")
+    pair = compare_runs(f"{boards}:dense", str(boards)).pairs[0]
+    assert (pair.verdict, pair.reason) == ("not known", why)
+    assert why in text_of(boards, "report.html")
+
+
+def test_a_measurement_whose_passes_are_not_those_of_its_rounds_is_left_out(boards):
     made.put(boards, made.on_board("sparse", 0.5, passes=made.PASSES[:2]))
-    with pytest.raises(UserError, match=r"trt-sparse.json: its passes have 12 rounds, its latencies 18"):
-        collect(boards)
+    (remark,) = [warning for warning in collect(boards).warnings if warning.code == "damaged"]
+    assert remark.source == "orin-nano/trt-sparse"
+    assert "passes are not those of its latencies" in remark.message
 
 
 def test_passes_of_unequal_length_do_not_pair(boards):
@@ -297,7 +328,7 @@ def test_every_row_says_where_its_numbers_come_from(boards):
         assert origin["rounds"] == len(measured["latency_ns"])
         assert origin["file"] in page
         assert origin["network_sha256"] in page
-        assert origin["file"].replace("_", "\\_") in markdown
+        assert plain(origin["file"]) in markdown
     assert page.count('<details class="origin">') == len(report["rows"])
 
 
@@ -313,6 +344,7 @@ def test_an_origin_tells_what_was_sampled_at_what_cost(boards):
 
 
 def test_a_measurement_from_before_passes_is_one_of_all_its_rounds(run):
+    made.put(run, made.measurement("teacher", passes=[]))
     origin = report_json(run)["origins"][0]
     assert (origin["passes"], origin["rounds"]) == (1, 10)
 
