@@ -273,7 +273,7 @@ def compare(
     boards = Boards(tuple(device), ssh_config, python) if device else None
     found, told = compared(a, b, boards, asked, target, out, _progress(), form=form)
     print(told, end="")
-    _leave(*held([found], gates, junit))
+    _leave(*held({b: found}, gates, junit))
 
 
 @app.command()

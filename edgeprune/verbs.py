@@ -131,13 +131,13 @@ def workload(
     return {key: value for key, value in asked.items() if value not in (None, [])}
 
 
-def reported(runs: Sequence[Path]) -> tuple[list[Path], list[Report]]:
-    """Write the report of each run folder; its files, and what they tell."""
+def reported(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Report]]:
+    """Write the report of each run folder; the files, and what each folder tells."""
     from edgeprune.report import write_report
     from edgeprune.report.collect import collect
 
     paths = [path for run in runs for path in write_report(opened(run).path)]
-    return paths, [collect(run) for run in runs]
+    return paths, {str(run): collect(run) for run in runs}
 
 
 def compared(
@@ -175,14 +175,14 @@ def compared(
     return found, render(found)
 
 
-def held(judged: Sequence[Report | Compared], gates: Gates, junit: Path | None) -> tuple[list[str], int]:
-    """Hold what was measured to the limits asked for: a line for each verdict, and the exit code."""
+def held(judged: Mapping[str, Report | Compared], gates: Gates, junit: Path | None) -> tuple[list[str], int]:
+    """Hold what was measured, by its name, to the limits asked for: a line for each verdict, and the exit code."""
     from edgeprune.gates import check, exit_code, lines
     from edgeprune.junit import write_junit
 
     if junit is not None and not gates.asked():
         raise UserError("--junit has no verdicts to write", "name a limit too, for example --min-top1 90")
-    verdicts = [verdict for one in judged for verdict in check(one, gates)]
+    verdicts = [verdict for name, one in judged.items() for verdict in check(one, gates, name)]
     if junit is not None:
         write_junit(junit, verdicts)
     return lines(verdicts), exit_code(verdicts)

@@ -9,6 +9,7 @@ from edgeprune.report import wording
 from edgeprune.report.bench_table import HEADS, bench_lines, cells
 from edgeprune.report.grid import Cell, Grid, grid
 from edgeprune.report.records import Origin, Report, Row
+from edgeprune.report.remarks import grouped
 
 COLUMNS = (
     "network",
@@ -51,7 +52,8 @@ def render(report: Report) -> bytes:
     if report.missing:
         parts.append("Not run yet:\n\n" + "\n".join(f"- {m.step} ({m.what}): `{m.command}`" for m in report.missing))
     if report.warnings:
-        parts.append("Warnings:\n\n" + "\n".join(f"- {plain(w.source)}: {plain(w.message)}" for w in report.warnings))
+        told = (f"- {plain(', '.join(each.sources))}: {plain(each.message)}" for each in grouped(report))
+        parts.append("Warnings:\n\n" + "\n".join(told))
     parts += _short(report)
     parts += _origins(report.origins)
     if report.command:
@@ -64,7 +66,8 @@ def _table(report: Report) -> list[str]:
     if not report.rows:
         return []
     lines = [line(COLUMNS), "|" + " --- |" * 3 + " ---: |" * (len(COLUMNS) - 3)]
-    lines += [line(_cells(row)) for row in report.rows]
+    several = len({row.setting for row in report.rows}) > 1
+    lines += [line(_cells(row, several)) for row in report.rows]
     settings = sorted({f"{row.precision}, batch {row.batch}, {_threads(row)}" for row in report.rows})
     return ["\n".join(lines), f"{NOTE}{plain('; '.join(settings))}."]
 
@@ -73,14 +76,15 @@ def _threads(row: Row) -> str:
     return wording.plural(row.threads, "thread")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, several: bool) -> list[str]:
+    """`several`: whether the table has rows of more than one setting, which have to be told apart."""
     latency = [wording.milliseconds(row.latency_ms[key]) for key in ("median", "p90", "p99")]
     top1 = wording.percent(row.top1, 2)
     if row.top1 is not None and row.images:
         top1 += f" of {row.images:,}"
     memory = wording.mebibytes(row.memory_mb["peak_rss"])
     sizes = [wording.size(row.size_bytes.get(key)) for key in ("onnx", "compressed")]
-    runtime = wording.runtime(row.runtime, row.runtime_version)
+    runtime = row.setting if several else wording.runtime(row.runtime, row.runtime_version)
     zeros = [wording.share(share) for share in (row.sparsity, row.sparsity_paper)]
     device = f"{row.device} (stand-in)" if row.stand_in else row.device
     return [row.name, device, runtime, top1, *zeros, *latency, memory, *sizes]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices import open_device
 from devices.deploy import measure_on
@@ -141,7 +142,7 @@ def scored(measurement: Measurement, folder: Path, labels: Labels) -> Measuremen
     """The measurement with `top1` (percent) and `images` from its logits in `folder`; no answers, no score."""
     if measurement.outputs is None:
         return measurement
-    logits = np.load(folder / measurement.outputs["file"], allow_pickle=False)
+    logits = _logits(folder / measurement.outputs["file"])
     if len(logits) != len(labels):
         raise UserError(
             f"{measurement.runtime} answered {len(logits)} images of {len(labels)} with {measurement.name}",
@@ -150,3 +151,14 @@ def scored(measurement: Measurement, folder: Path, labels: Labels) -> Measuremen
     top1 = 100.0 * float((logits.argmax(axis=1) == labels).mean())
     reasons = {what: why for what, why in measurement.reasons.items() if what != "top1"}
     return replace(measurement, top1=top1, images=len(labels), reasons=reasons)
+
+
+def _logits(path: Path) -> NDArray[np.float32]:
+    """The answers in a file that somebody brought: an array of images x classes and nothing else."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path.name} is no array of answers: {error}", "measure again") from error
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype != np.float32:
+        raise UserError(f"{path.name} is no array of float32 answers, images x classes", "measure again")
+    return found
