@@ -1,6 +1,8 @@
 """A bundle goes to a device, is measured there, and the measurements come back."""
 
 import contextlib
+import hashlib
+import platform
 import re
 import secrets
 import signal
@@ -24,11 +26,11 @@ _FLAGS = {
 }
 _STRANGE = "the bundle's own code does not write that: see what runs on the device, and measure again"
 _ON_THE_WAY = "-results-on-the-way"  # not `results`, which is where a person's own measurements go
-_FORGOTTEN_S = 86400  # what a call that was killed has left is removed a day later: another host may be at work now
+_FORGOTTEN_S = 86400  # what another host's call has left is removed a day later: it may be at work now
 _REMOVE = f"""
 import glob, os, shutil, sys, time
 for folder in glob.glob("*{_ON_THE_WAY}"):
-    if folder == sys.argv[1] or time.time() - os.lstat(folder).st_mtime > {_FORGOTTEN_S}:
+    if folder.startswith(sys.argv[1]) or time.time() - os.lstat(folder).st_mtime > {_FORGOTTEN_S}:
         shutil.rmtree(folder, ignore_errors=True)
 """
 _UNKNOWN_WORDS = re.compile(r"python3 -m runtimes.*: error: (.*)")  # as argparse has it, after its usage
@@ -75,7 +77,8 @@ def measure_on(
     place = device.push(bundle)
     command = [device.python, "-m", "runtimes", "measure", ".", *words, *options]
     # Each call has a folder of its own: the coordinator of a call that was killed may still write into that one's.
-    name = secrets.token_hex(4) + _ON_THE_WAY
+    origin = _origin(results)
+    name = f"{origin}{secrets.token_hex(4)}{_ON_THE_WAY}"
     out = str(PurePosixPath(place) / name)
     try:
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
@@ -84,7 +87,12 @@ def measure_on(
         return _bring_back(device, out, read_answer(device.name, finished), results)
     finally:
         with contextlib.suppress(UserError):  # the connection is gone: nothing else is lost, a later call removes it
-            device.run([device.python, "-c", _REMOVE, name], place)
+            device.run([device.python, "-c", _REMOVE, origin], place)
+
+
+def _origin(results: Path) -> str:
+    """The same for every call of this host into one folder; of these one is at work, and the others were killed."""
+    return hashlib.sha256(f"{platform.node()}:{results.resolve()}".encode()).hexdigest()[:8] + "-"
 
 
 def _progress_reader(on_progress: OnProgress | None) -> Callable[[str], None]:
