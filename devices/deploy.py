@@ -53,6 +53,7 @@ def measure_on(
     timeout_s: float | None = None,
     options: Sequence[str] = (),
     on_progress: OnProgress | None = None,
+    on_command: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Measure the bundle in the folder `bundle` on `device`; what is not given is as the bundle's manifest has it.
 
@@ -62,6 +63,7 @@ def measure_on(
         runtimes, networks: names; none: the bundle's runtimes, all networks.
         options: further words for `runtimes measure`, for example `["--cpus", "0-3"]`.
         on_progress: called with what was done last, the number of steps done and the number of steps in all.
+        on_command: called with the line that does the same by hand, once the bundle is there.
 
     Returns:
         The measurements in `results`, with the device's name in them; their logits are not scored yet.
@@ -76,6 +78,9 @@ def measure_on(
     words += [part for name in networks for part in ("--network", name)]
     place = device.push(bundle)
     command = [device.python, "-m", "runtimes", "measure", ".", *words, *options]
+    by_hand = device.by_hand(command, place)
+    if on_command is not None:
+        on_command(by_hand)
     # Each call has a folder of its own: the coordinator of a call that was killed may still write into that one's.
     origin = _origin(results)
     name = f"{origin}{secrets.token_hex(4)}{_ON_THE_WAY}"
@@ -83,7 +88,7 @@ def measure_on(
     try:
         finished = device.run([*command, "--out", out], place, _progress_reader(on_progress))
         if finished.code:
-            raise _failed(device, finished, device.by_hand(command, place))
+            raise _failed(device, finished, by_hand)
         return _bring_back(device, out, read_answer(device.name, finished), results)
     finally:
         with contextlib.suppress(UserError):  # the connection is gone: nothing else is lost, a later call removes it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,7 +204,7 @@ def measure(
         written = take_over_results(run, results, device, {**asked, **_given(others)})
     else:
         boards = Boards(tuple(device or [LOCAL]), ssh_config, python)
-        written = measure_run(run, boards, asked, target, _progress())
+        written = measure_run(run, boards, asked, target, _progress(), partial(print, file=sys.stderr))
     print("\n".join(map(str, written)))
 
 

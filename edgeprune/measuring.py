@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +44,19 @@ class Boards:
 
 
 def measure_run(
-    folder: Path, boards: Boards, asked: Mapping[str, Any], target: str | None, progress: Progress
+    folder: Path,
+    boards: Boards,
+    asked: Mapping[str, Any],
+    target: str | None,
+    progress: Progress,
+    tell: Callable[[str], None],
 ) -> list[Path]:
     """Measure a run on every device, all at once; return the measurements' files; older ones stay beside them.
 
     Args:
         asked: what departs from the recipe's workload, as `devices.deploy.measure_on` takes it.
         target: whose bundle to measure; None: the recipe's.
+        tell: gets, for each device, the line that measures the same there by hand.
 
     Raises:
         UserError: of each device that failed; what the others measured is kept.
@@ -61,12 +67,16 @@ def measure_run(
     with rundir.locked():
         measured, bench = rundir.done("measure"), workbench(recipe, rundir)
         _ = bench.data.test.labels  # read once, before the devices share them
+        by_hand: list[str] = []
         try:
-            return on_all(bench, devices, bundle, asked, progress)
+            written = on_all(bench, devices, bundle, {**asked, "on_command": by_hand.append}, progress)
         finally:
             if measured:
                 rundir.accept("measure")  # or the next run would measure again, over what was asked for here
             rundir.outdate("report")
+    for line in by_hand:
+        tell(f"by hand: {line}")
+    return written
 
 
 def bundled(folder: Path, target: str | None, progress: Progress) -> tuple[RunDir, Path]:

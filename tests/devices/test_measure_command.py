@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ def test_a_board_over_ssh_answers_as_this_machine_does_and_the_report_says_where
     assert code == 0, err
     assert len(out.splitlines()) == 2 * 4, "four networks on each"
     assert f"measure on {of(server)}: " in err
+    lines = [line.removeprefix("by hand: ") for line in err.splitlines() if line.startswith("by hand: ")]
+    assert len(lines) == 2
+    (there,) = [line for line in lines if line.startswith("ssh ")]
+    options = " --network sparse --passes 1 --rounds 1 --no-accuracy"
+    done = subprocess.run(["sh", "-c", there.rstrip("'") + options + "'"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["measurements"] == ["ort-sparse.json"]
     for network in ("teacher", "dense", "pruned", "sparse"):
         here, there = measured(run, "local", network), measured(run, of(server), network)
         assert (here["top1"], here["images"]) == (there["top1"], there["images"])
