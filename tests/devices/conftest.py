@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import sshd
 from faults import clients, nothing_runs, waited_for
+from reached import reached
 
 from devices import open_device, ssh
+from devices.ssh import Ssh
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +63,19 @@ def own_device(own):
     yield opened
     opened.close()
     assert waited_for(lambda: not clients(own)), clients(own)
+
+
+@pytest.fixture
+def device(server: sshd.Server) -> Iterator[Ssh]:
+    """The server for all tests as a device, with a connection of the test's own."""
+    device = reached(server)
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Something to push."""
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things/a.bin").write_bytes(bytes(range(256)))
+    return tmp_path / "things"

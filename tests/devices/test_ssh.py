@@ -18,24 +18,8 @@ from reached import SHELLS, is_alive, reached, shell_path, waited_for, works
 from sshd import Server
 
 from devices import open_device
-from devices.ssh import Ssh, call
+from devices.ssh import call
 from runtimes.errors import UserError
-
-
-@pytest.fixture
-def device(server) -> Iterator[Ssh]:
-    device = reached(server)
-    yield device
-    device.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Something to push."""
-    (tmp_path / "things").mkdir()
-    (tmp_path / "things/a.bin").write_bytes(bytes(range(256)))
-    return tmp_path / "things"
-
 
 # What a login is like ------------------------------------------------------------------------------------------------
 

@@ -31,21 +31,6 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def device(server) -> Iterator[Ssh]:
-    device = reached(server)
-    yield device
-    device.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Something to push."""
-    (tmp_path / "things").mkdir()
-    (tmp_path / "things/a.bin").write_bytes(bytes(range(256)))
-    return tmp_path / "things"
-
-
 def test_a_cut_connection_ends_the_command_and_the_next_call_makes_another(device, folder, server, tmp_path):
     pids: list[int] = []
 
