@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from devices.protocol import Device
-from runtimes.tables import pick, resolve
+from runtimes.tables import resolve
 
 DEVICES = {
     "local": "devices.local:Local",  # this machine
@@ -25,14 +25,13 @@ def open_device(name: str, *, ssh_config: Path | None = None, python: str | None
         device: Device = resolve(DEVICES[name])()
         device.python = python or device.python
         return device
-    from devices.known import Known, known_devices
+    from devices.known import Known, known_device
     from devices.ssh import Ssh
 
     if name.startswith(_SSH):
         known, own_name = Known(name, name), None
     else:
-        devices = known_devices()
-        known, own_name = pick({**dict.fromkeys(DEVICES, Known("", "")), **devices}, name, "device"), name
+        known, own_name = known_device(name, DEVICES), name
     return Ssh(
         known.url,
         name=own_name,

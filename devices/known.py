@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,16 @@ def known_devices() -> dict[str, Known]:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not TOML: {error}", f"for example {_EXAMPLE}") from error
     return {name: _known(path, name, table) for name, table in tables.items()}
+
+
+def known_device(name: str, others: Iterable[str]) -> Known:
+    """The user's device of that name; an unknown one is a `UserError` with the nearest, also of the names `others`."""
+    table = {**dict.fromkeys(others, Known("", "")), **known_devices()}
+    try:
+        return pick(table, name, "device")
+    except UserError as error:
+        more = f"or name an address, ssh://user@host, or write the device into {devices_file()}"
+        raise UserError(error.message, f"{error.hint}; {more}") from None
 
 
 def _known(path: Path, name: str, table: Any) -> Known:

@@ -155,7 +155,7 @@ def lost(way: Way, said: str) -> LostError:
     """The connection broke off in the middle of the work."""
     return LostError(
         f"{way.device}: the connection was lost: {last_line(said) or 'ssh gave no reason'}",
-        "what ran there is ended by the device itself; give the same command again, and it goes on from here",
+        "what ran there is ended by the device itself; give the same command again: what has arrived is not sent again",
         started=True,
     )
 
