@@ -75,9 +75,9 @@ def measure_together(
     place = RunDir(out)
     _make_ready(place)
     with place.locked():
-        _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
+        files = _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
         bundle = place["compile"] / "bundle"
-        _write_bundle(place, bundle, a)
+        _write_bundle(bundle, place.path.name, files, a)
         bench = Bench(a.run.recipe(), place)
         _ = bench.data.test.labels  # read once, before the devices share them
         return on_all(bench, devices, bundle, workload, progress)
@@ -107,7 +107,7 @@ def _make_ready(place: RunDir) -> None:
         raise UserError(f"{place.path} is there and holds something else", "choose another --out")
 
 
-def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -> None:
+def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -> dict[str, NetworkFile]:
     """The two files and a manifest that tells of them as an export's does; each network has a role of its own.
 
     Measurements of another pair go: there `a` and `b` were something else.
@@ -121,17 +121,16 @@ def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -
         with replacing(place["export"] / f"{name}.onnx") as temporary:
             shutil.copyfile(side.path, temporary)
     networks = {name: {**side.entry, "file": f"{name}.onnx", "network": name} for name, side in sides.items()}
-    write_json(place["export"] / "manifest.json", {"schema_version": 1, "compared": list(asked), "networks": networks})
+    write_json(manifest, {"schema_version": 1, "compared": list(asked), "networks": networks})
+    return {name: NetworkFile(place["export"] / e["file"], e["precision"]) for name, e in networks.items()}
 
 
-def _write_bundle(place: RunDir, bundle: Path, like: _Side) -> None:
+def _write_bundle(bundle: Path, name: str, files: Mapping[str, NetworkFile], like: _Side) -> None:
     """A bundle with both networks, and for the rest like that of one side."""
-    exported = read_json(place["export"] / "manifest.json")["networks"]
-    files = {name: NetworkFile(place["export"] / entry["file"], entry["precision"]) for name, entry in exported.items()}
     bundle.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(
         bundle,
-        name=place.path.name,
+        name=name,
         networks=files,
         images=_images(like),
         preprocess=like.manifest["inputs"]["preprocess"],

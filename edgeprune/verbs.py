@@ -133,11 +133,15 @@ def workload(
 
 def reported(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Report]]:
     """Write the report of each run folder; the files, and what each folder tells."""
-    from edgeprune.report import write_report
+    from edgeprune.report import write_formats
     from edgeprune.report.collect import collect
 
-    paths = [path for run in runs for path in write_report(opened(run).path)]
-    return paths, {str(run): collect(run) for run in runs}
+    paths: list[Path] = []
+    reports: dict[str, Report] = {}
+    for run in runs:
+        reports[str(run)] = collect(opened(run).path)
+        paths += write_formats(reports[str(run)], run)
+    return paths, reports
 
 
 def compared(

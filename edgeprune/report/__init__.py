@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeprune.report.records import Report
 from runtimes.files import write_bytes
 from runtimes.tables import resolve
 
@@ -26,7 +27,11 @@ def write_report(run: Path) -> list[Path]:
     """
     from edgeprune.report.collect import collect
 
-    report = collect(run)
+    return write_formats(collect(run), run)
+
+
+def write_formats(report: Report, run: Path) -> list[Path]:
+    """The same of a report that was collected already."""
     rendered = {run / "6-report" / f"report.{name}": resolve(address)(report) for name, address in FORMATS.items()}
     for path, content in rendered.items():
         write_bytes(path, content)
