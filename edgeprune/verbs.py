@@ -138,9 +138,9 @@ def reported(runs: Sequence[Path]) -> tuple[list[Path], dict[str, Report]]:
 
     paths: list[Path] = []
     reports: dict[str, Report] = {}
-    for run in runs:
-        reports[str(run)] = collect(opened(run).path)
-        paths += write_formats(reports[str(run)], run)
+    for folder in runs:
+        reports[str(folder)] = collect(opened(folder).path)
+        paths += write_formats(reports[str(folder)], folder)
     return paths, reports
 
 
