@@ -14,6 +14,7 @@ test:
 
 bench:
 	@set -e; for bench in tests/benchmarks/bench_*.py; do echo "$$bench"; uv run python "$$bench"; done
+	@echo "runtimes side by side: uv run edgeprune bench resnet18-cifar --sparsity 0.98 (docs/benchmarks.md)"
 
 docs:
 	uv run python docs/generate.py

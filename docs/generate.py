@@ -216,6 +216,20 @@ def _ahead(contrasts: Sequence[Mapping[str, Any]], one: str, other: str) -> str:
     return f"{found['mean']:+.2f}" + (f" [{edges[0]:+.2f}, {edges[1]:+.2f}]" if edges else " (one seed)")
 
 
+def bench(folder: str) -> str:
+    """The benchmarks whose JSON files lie in `folder`, by name, in one table."""
+    from edgeprune.benching.markdown import as_markdown
+
+    return as_markdown([read_json(path) for path in sorted((ROOT / folder).glob("*.json"))])
+
+
+def roofline(path: str) -> str:
+    """The layers of one benchmark that was made with `--layers`."""
+    from edgeprune.benching import markdown
+
+    return markdown.roofline(read_json(ROOT / path))
+
+
 def recipes() -> str:
     """The recipes that ship, each with its own first comment."""
     firsts = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in shipped().items()}
@@ -367,11 +381,13 @@ def _trimmed(page: str) -> str:
 
 
 GENERATORS: dict[str, Callable[..., str]] = {
+    "bench": bench,
     "methods": methods,
     "plan": plan,
     "recipe-keys": recipe_keys,
     "recipes": recipes,
     "record": record,
+    "roofline": roofline,
     "rows": rows,
     "study": study,
     "targets": targets,

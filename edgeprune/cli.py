@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune import __version__
+from edgeprune import __version__, cli_bench
 from edgeprune import cli_options as option
 from runtimes.errors import UserError
 
@@ -130,17 +130,10 @@ def plan(
 
 @app.command()
 def export(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RECIPE|RUN|FILE.onnx", help="A recipe, a run folder, or with --check an ONNX file to look at."
-        ),
-    ] = None,
+    recipe: option.Exported = None,
     target: option.Target = None,
     precision: option.Precision = None,
-    check: Annotated[bool, typer.Option("--check", help="Have TensorRT's own parser and builder take each file.")] = (
-        False
-    ),
+    check: option.Check = False,
     out: option.Out = None,
     settings: option.Settings = [],  # noqa: B006
     data: option.DataName = None,
@@ -275,6 +268,9 @@ def compare(
     found, told = compared(a, b, boards, asked, target, out, _progress(), form=form)
     print(told, end="")
     _leave(*held({b: found}, gates, junit))
+
+
+app.command()(cli_bench.bench)
 
 
 @app.command()

@@ -38,6 +38,13 @@ Target = Annotated[str | None, typer.Option(help="What the files are for: edgepr
 Precision = Annotated[
     str | None, typer.Option(help="The lowest precision to write: fp32, fp16 or int8.  [default: the target's]")
 ]
+Exported = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE|RUN|FILE.onnx", help="A recipe, a run folder, or with --check an ONNX file to look at."
+    ),
+]
+Check = Annotated[bool, typer.Option("--check", help="Have TensorRT's own parser and builder take each file.")]
 
 # How a measurement is made.
 OfTarget = Annotated[str | None, typer.Option("--target", help="Whose exported files.  [default: the recipe's target]")]

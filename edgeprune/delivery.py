@@ -74,7 +74,8 @@ def _places(rundir: RunDir) -> tuple[Path, Path]:
 
 def _delivered(exported: Path, bundle: Path) -> Delivered:
     told, runtimes = read_json(exported / "manifest.json"), read_json(bundle / "manifest.json")["runtimes"]
-    files = [exported / network["file"] for network in told["networks"].values()]
+    networks = told["networks"].values()
+    files = [exported / name for network in networks for name in (network["file"], *network.get("program", ()))]
     target = TARGETS[told["target"]]
     option = "" if target.runtime in runtimes else f" --runtime {target.runtime}"
     command = f"python3 -m runtimes measure .{option}"

@@ -50,6 +50,8 @@ def examine() -> list[Finding]:
         _side_by_side(),
         *(_library(name) for name in _NEEDED),
         *_runtimes(),
+        _compiler(),
+        _kernels(),
         _gpu(),
         _ssh(),
         _disk(Path.cwd()),
@@ -115,6 +117,22 @@ def _runtimes() -> Iterator[Finding]:
         except Exception as error:  # its library is there and cannot be loaded
             why = told = f"{type(error).__name__}: {reason(error)}"
         yield Finding(f"runtime {name}", why is None, told, needed=name in _NEEDED_RUNTIMES)
+
+
+def _compiler() -> Finding:
+    from export.native import lacks_compiler
+
+    lacks = lacks_compiler()
+    return Finding("ziglang", lacks is None, lacks or importlib.metadata.version("ziglang"))
+
+
+def _kernels() -> Finding:
+    """Which kernels of sparse_cpu this CPU runs; its library is built by the first export that needs it."""
+    from runtimes import sparse_cpu
+
+    if lacks := sparse_cpu.missing():
+        return Finding("kernels", False, lacks, needed=False)
+    return Finding("kernels", True, f"sparse_cpu runs {', '.join(sparse_cpu.kernels())} here", needed=False)
 
 
 def _gpu() -> Finding:

@@ -20,6 +20,7 @@ from edgeprune.data.records import Images
 from edgeprune.measuring import Boards, bundled, on_all
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
+from edgeprune.steps.compile import network_file
 from export.bundle import NetworkFile, write_bundle
 from runtimes.errors import UserError
 from runtimes.files import read_json, replacing, write_json
@@ -77,7 +78,7 @@ def measure_together(
     with place.locked():
         files = _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
         bundle = place["compile"] / "bundle"
-        _write_bundle(bundle, place.path.name, files, a)
+        _write_bundle(bundle, place.path.name, files, a, {**_libraries(b.bundle), **_libraries(a.bundle)})
         bench = Bench(a.run.recipe(), place)
         _ = bench.data.test.labels  # read once, before the devices share them
         return on_all(bench, devices, bundle, workload, progress)
@@ -118,14 +119,39 @@ def _export(place: RunDir, sides: Mapping[str, _Side], asked: tuple[str, str]) -
         shutil.rmtree(place["measure"], ignore_errors=True)
     shutil.rmtree(place["export"], ignore_errors=True)
     for name, side in sides.items():
-        with replacing(place["export"] / f"{name}.onnx") as temporary:
-            shutil.copyfile(side.path, temporary)
-    networks = {name: {**side.entry, "file": f"{name}.onnx", "network": name} for name, side in sides.items()}
+        for source in (side.path, *_programs(side)):
+            with replacing(place["export"] / _renamed(source, side, name)) as temporary:
+                shutil.copyfile(source, temporary)
+    networks = {name: _entry(side, name) for name, side in sides.items()}
     write_json(manifest, {"schema_version": 1, "compared": list(asked), "networks": networks})
-    return {name: NetworkFile(place["export"] / e["file"], e["precision"]) for name, e in networks.items()}
+    return {name: network_file(place["export"], entry) for name, entry in networks.items()}
 
 
-def _write_bundle(bundle: Path, name: str, files: Mapping[str, NetworkFile], like: _Side) -> None:
+def _programs(side: _Side) -> list[Path]:
+    """The program of sparse_cpu beside the network's file, where it has one."""
+    return [side.path.with_name(name) for name in side.entry.get("program", ())]
+
+
+def _renamed(source: Path, side: _Side, name: str) -> str:
+    """`a.program.json` for `model.program.json`: a runtime finds it by the network's own name."""
+    return name + source.name.removeprefix(side.path.stem)
+
+
+def _entry(side: _Side, name: str) -> dict[str, Any]:
+    """The entry of the export's manifest under the name that the network has here."""
+    programs = [_renamed(source, side, name) for source in _programs(side)]
+    entry = {**side.entry, "file": f"{name}.onnx", "network": name}
+    return {**entry, "program": programs} if programs else entry
+
+
+def _libraries(bundle: Path) -> dict[str, Path]:
+    """The compiled libraries of a bundle, by the kind of machine that they are for."""
+    return {path.parent.name: path for path in sorted(bundle.glob("libraries/*/*"))}
+
+
+def _write_bundle(
+    bundle: Path, name: str, files: Mapping[str, NetworkFile], like: _Side, libraries: Mapping[str, Path]
+) -> None:
     """A bundle with both networks, and for the rest like that of one side."""
     bundle.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(
@@ -136,6 +162,7 @@ def _write_bundle(bundle: Path, name: str, files: Mapping[str, NetworkFile], lik
         preprocess=like.manifest["inputs"]["preprocess"],
         runtimes=like.manifest["runtimes"],
         workload=Workload.from_json(like.manifest["workload"]),
+        libraries=libraries,
     )
 
 

@@ -82,11 +82,20 @@ def _of_network(name: str, target: Target, image_size: int | None) -> Outline:
 
     if Path(name).is_dir() and name not in names():
         raise UserError(f"{name} is not a run folder: it has no recipe.toml", "name a folder that `edgeprune run` made")
+    classes, (channels, height, width) = usual_input(name, image_size)
+    network = build(name, classes=classes, channels=channels)
+    return _sketched(network, (_channels(network, channels), height, width), target)
+
+
+def usual_input(name: str, image_size: int | None = None) -> tuple[int, tuple[int, int, int]]:
+    """How many classes, and images of which shape (C, H, W), the network of this name was made for.
+
+    `image_size` is another side of the images, in pixels.
+    """
     cifar = (10, 3, 32) if name.endswith("-cifar") else (_CLASSES, 3, _SIDE)
     classes, channels, side = _USUAL.get(name, cifar)
-    network = build(name, classes=classes, channels=channels)
     side = image_size or side
-    return _sketched(network, (_channels(network, channels), side, side), target)
+    return classes, (channels, side, side)
 
 
 def _channels(network: nn.Module, usual: int) -> int:

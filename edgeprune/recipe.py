@@ -148,6 +148,7 @@ class Export(Part):
 
     target: str = "local"  # decides opset, IR version, precisions and the note in the report
     precision: Literal["", "fp32", "fp16", "int8"] = ""  # the lowest that is written; empty: what the target gains from
+    compact: bool = False  # write the sparse network without dead and constant channels, too
 
 
 class Measure(Part):

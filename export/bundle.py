@@ -1,6 +1,7 @@
 """The folder that travels to a device: networks, images and the code that runs them, each file with its hash.
 
-bundle/  manifest.json  dense.onnx model.onnx ...  inputs/0000.npy ...  runtimes/
+bundle/  manifest.json  dense.onnx dense.program.json dense.program.npz ...  inputs/0000.npy ...  runtimes/
+         libraries/aarch64-linux-gnu/libedgeprune_sparse.so ...
 """
 
 import hashlib
@@ -25,7 +26,7 @@ _LEFT_OUT = {"__pycache__"}
 
 
 class NetworkLike(Protocol):
-    """Anything with these two: an export's record, or `NetworkFile`."""
+    """Anything with these three: an export's record, or `NetworkFile`."""
 
     @property
     def path(self) -> Path:
@@ -35,12 +36,17 @@ class NetworkLike(Protocol):
     def precision(self) -> str:
         """For example fp32."""
 
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """What lies beside the file for one runtime or another: the program of sparse_cpu."""
+
 
 class NetworkFile(NamedTuple):
-    """The file of one network and the precision it computes in."""
+    """The file of one network, the precision it computes in, and what a runtime reads in place of the file."""
 
     path: Path
     precision: str = "fp32"
+    beside: tuple[Path, ...] = ()
 
 
 def write_bundle(
@@ -52,6 +58,7 @@ def write_bundle(
     preprocess: Mapping[str, Any],
     runtimes: Sequence[str],
     workload: Workload,
+    libraries: Mapping[str, Path] | None = None,
 ) -> str:
     """Write the bundle to `folder`, all or nothing; what stood there before is replaced.
 
@@ -64,6 +71,7 @@ def write_bundle(
         preprocess: `scale`, and `mean` and `std` of each channel.
         runtimes: names to measure on when the device is not told otherwise.
         workload: how to measure, likewise.
+        libraries: triple (aarch64-linux-gnu) -> a compiled library for machines of that kind.
 
     Returns:
         The id: the first six hexadecimal digits of the hash over the files' names and hashes.
@@ -78,7 +86,10 @@ def write_bundle(
     try:
         (building / "inputs").mkdir(parents=True)
         for network in networks.values():
-            _copy(network.path, building / network.path.name)
+            for path in (network.path, *network.beside):
+                _copy(path, building / path.name)
+        for triple, path in (libraries or {}).items():
+            _copy(path, building / "libraries" / triple / path.name)
         _copy_runtimes(building / "runtimes")
         inputs = {**_write_images(building, images, len(preprocess["mean"])), "preprocess": dict(preprocess)}
         files = {path: sha256(building / path) for path in _listing(building)}
@@ -115,7 +126,7 @@ def _check(networks: Mapping[str, NetworkLike], preprocess: Mapping[str, Any], r
     missing = [key for key in ("scale", "mean", "std") if key not in preprocess]
     if missing:
         raise UserError(f"the preprocessing has no {missing[0]}", "give scale, and mean and std of each channel")
-    paths = [network.path for network in networks.values()]
+    paths = [path for network in networks.values() for path in (network.path, *network.beside)]
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path} is missing", "the step that writes it has not been run")

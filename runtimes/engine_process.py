@@ -30,13 +30,16 @@ class EngineProcess:
     Leaving the `with` block ends the process, whatever state it is in.
     """
 
-    def __init__(self, network: str, runtime: str, job: Mapping[str, Any], twin: bool = False) -> None:
+    def __init__(
+        self, network: str, runtime: str, job: Mapping[str, Any], twin: bool = False, python: Optional[str] = None
+    ) -> None:
         """Start the process and hand it its job, without waiting: several can import their library at once.
 
         Args:
             network, runtime: names, for error messages.
             job: as described in `runtimes.worker`.
             twin: whether another process has the same engine; only the name differs.
+            python: the interpreter that has the runtime's library; None: this one.
         """
         self.name = "{}-{}{}".format(runtime, network, " (twin)" if twin else "")
         self._network, self._runtime = network, runtime
@@ -45,7 +48,7 @@ class EngineProcess:
         # A file, not a pipe, which would fill up and stop the engine; `__exit__` closes it.
         self._chatter = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "runtimes.worker"],
+            [python or sys.executable, "-m", "runtimes.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._chatter,

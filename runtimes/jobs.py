@@ -38,6 +38,11 @@ def new_job(bundle: Bundle, runtime: str, network: Network, workload: Workload) 
     return Job(network, runtime, content)
 
 
+def takes(runtime: str, network: Network) -> bool:
+    """Whether files of the network's precision are for this runtime: sparse_cpu has programs in fp32 only."""
+    return network.precision in getattr(resolve(RUNTIMES[runtime]), "PRECISIONS", (network.precision,))
+
+
 def compiles(job: Job) -> bool:
     """Whether its runtime makes an engine file first; its library is not imported here."""
     return hasattr(resolve(RUNTIMES[job.runtime]), "compile")

@@ -27,7 +27,7 @@ from runtimes.bundle import Bundle, verify
 from runtimes.energy import Span
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
-from runtimes.jobs import Job, builds, compiled, new_job
+from runtimes.jobs import Job, builds, compiled, new_job, takes
 from runtimes.records import Measurement, Workload
 from runtimes.room import Room
 from runtimes.tables import pick
@@ -69,6 +69,8 @@ def measure(
 ) -> Dict[str, Measurement]:
     """Measure the named networks (all where none is named) on the named runtimes (the bundle's where none is named).
 
+    Where no network is named, a runtime gets those of the precisions that it reads.
+
     Call it from the main thread: the workers end when the thread that started them does.
 
     Args:
@@ -93,7 +95,8 @@ def measure(
         pick(RUNTIMES, name, "runtime")
     chosen = bundle.choose(networks)
     verify(bundle)
-    jobs = [new_job(bundle, name, network, workload) for name in names for network in chosen]
+    pairs = [(name, network) for name in names for network in chosen if networks or takes(name, network)]
+    jobs = [new_job(bundle, name, network, workload) for name, network in pairs]
     measured: Dict[str, Measurement] = {}
     done: Optional[Tuple[List[Trial], Session]] = None
     with results.own(out):

@@ -32,7 +32,10 @@ class OnGpu(Protocol):
 
 
 class Runtime(Protocol):
-    """The functions of a runtime's module. Its library is imported inside them, never when the module is imported."""
+    """The functions of a runtime's module. Its library is imported inside them, never when the module is imported.
+
+    A module that reads files of some precisions only names these in `PRECISIONS`.
+    """
 
     def load(self, path: Path, options: Mapping[str, str]) -> Engine:
         """An engine from the file at `path`; a file it cannot use is a `UserError`.

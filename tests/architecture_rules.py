@@ -25,6 +25,8 @@ OURS = frozenset({"export", "devices", "runtimes"})
 # What a file may import, anywhere in it, beside the standard library and its own package; the first pattern that fits.
 MAY_IMPORT = {
     "runtimes/ort.py": frozenset({"numpy", "onnxruntime"}),
+    "runtimes/openvino.py": frozenset({"numpy", "openvino"}),
+    "runtimes/deepsparse.py": frozenset({"numpy", "deepsparse"}),
     "runtimes/trt*.py": frozenset({"numpy", "tensorrt"}),
     "runtimes/*": frozenset({"numpy"}),
     "devices/*": frozenset({"numpy", "runtimes"}),

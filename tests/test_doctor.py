@@ -40,6 +40,7 @@ def test_libraries_that_cannot_be_imported_are_findings(tmp_path: Path) -> None:
         assert fails_with.split("'")[1] in found[module]
     assert found["Python"].startswith("ok ")
     assert found["numpy"].startswith("ok ")
+    assert found["ziglang"].startswith("ok ")
     assert found["runtime ort"].startswith("MISSING ")
     assert found["GPU"].startswith("- "), "not needed"
     assert "undefined symbol" in found["GPU"]

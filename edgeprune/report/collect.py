@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgeprune.report import compare, machines, pairing, sentences, side_by_side, stand_ins
+from edgeprune.report import across, compare, machines, pairing, sentences, side_by_side, stand_ins
 from edgeprune.report.headline import headline
 from edgeprune.report.measured import row
 from edgeprune.report.metrics import flatten
@@ -55,6 +55,7 @@ def collect(run: Path) -> Report:
     networks = _networks(manifest)
     rows, origins, remarks, environment = _measured(run, [*networks, *_for_other_targets(run)])
     comparisons, lonely = _compared(rows, run)
+    runtimes = across.across(rows)
     training = machines.of_training(run)
     by_name = {network.name: network for network in networks}
     histories = {name: tuple(_optional(run / file) or ()) for name, file in HISTORIES.items()}
@@ -68,7 +69,11 @@ def collect(run: Path) -> Report:
         pattern=manifest.get("pattern") or recipe.get("prune", {}).get("pattern"),
         target=manifest.get("target") or recipe.get("export", {}).get("target"),
         headline=headline(by_name.get("sparse"), comparisons, rows),
-        sentences=tuple(sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons)),
+        sentences=(
+            *sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons),
+            *(f"Compaction: {each.compaction}." for each in networks if each.compaction and each.precision == "fp32"),
+            *across.sentences(runtimes),
+        ),
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         columns=tuple(side_by_side.columns(rows, comparisons, environment)),
@@ -84,6 +89,7 @@ def collect(run: Path) -> Report:
         missing=tuple(_missing(run)),
         warnings=tuple(_vain(manifest) + remarks + lonely + machines.doubts(training)),
         metrics=flatten(rows, comparisons, networks, histories),
+        across=tuple(runtimes),
     )
 
 
@@ -134,6 +140,7 @@ def _network(name: str, entry: Mapping[str, Any]) -> Network:
         nonzero_macs=entry.get("nonzero_macs"),
         size_bytes={key: entry.get("size_bytes", {}).get(key) for key in ("onnx", "nonzero", "compressed")},
         verification=entry.get("verification"),
+        compaction=next(iter(entry.get("compaction", {}).get("summary", ())), None),
     )
 
 

@@ -141,10 +141,12 @@ def _range(texts: Sequence[str]) -> str:
 
 def place(found: Comparison, among: Sequence[Comparison]) -> str:
     """Device, runtime and precision, and what of the setting tells it from those `among` which share these."""
-    alike = [c for c in among if (c.device, c.runtime, c.precision) == (found.device, found.runtime, found.precision)]
+    same = (found.device, found.runtime, found.name, found.precision)
+    alike = [c for c in among if (c.device, c.runtime, c.name, c.precision) == same]
     parts = found.setting.split(", ")
     own = [part for part in parts if any(part not in other.setting.split(", ") for other in alike)]
     if len(alike) > 1 and not own:  # what tells them apart is only that the others have more
         own = parts[2:]
     precision = "" if found.precision == "fp32" else f" in {found.precision}"
+    precision += ", compacted" if wording.compacted(found.name) else ""
     return ", ".join([f"{found.device} with {wording.runtime(found.runtime)}{precision}", *own])

@@ -45,6 +45,7 @@ class Network:
     nonzero_macs: int | None  # the same, counting non-zero weights only
     size_bytes: Figures  # onnx, nonzero, compressed
     verification: Mapping[str, Any] | None
+    compaction: str | None = None  # what was removed with its dead channels, in one line
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,38 @@ class Comparison:
     differing_answers: int | None  # images that the two answered differently; None where the answers are not kept
     top1_p_value_at_most: float | None  # McNemar, exact, an upper bound because the labels are not looked at
     compressed_ratio: float | None  # sparse / dense bytes
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One network on one runtime, against the quickest runtime of the same session."""
+
+    name: str
+    runtime: str
+    source: str
+    ratio: float | None  # its latency / the quickest's: above 1 is slower
+    ratio_interval: tuple[float, float] | None  # bootstrap over passes and rounds
+    passes: int
+    rounds: int
+    noise_floor: float | None  # a share: the larger one of the two runtimes'
+    verdict: str  # slower, faster, within noise, or not known
+    reason: str | None  # why the verdict is not known
+
+
+@dataclass(frozen=True)
+class Across:
+    """One network on several runtimes that took turns in one session."""
+
+    name: str
+    role: str
+    device: str
+    headline: str  # the percentile of which the ratios are
+    quickest: str  # the runtime with the least latency
+    fastest: str | None  # the same where every other is slower beyond the noise; else None
+    sources: tuple[str, ...]  # of the rows, the quickest first
+    others: tuple[Contender, ...]  # the other runtimes, the quickest first
+    against_dense: Contender | None  # of the sparse network: the dense one on the runtime that suits that best
     sentence: str
 
 
@@ -241,3 +274,4 @@ class Report:
     missing: tuple[Missing, ...]
     warnings: tuple[Remark, ...]
     metrics: Mapping[str, float]
+    across: tuple[Across, ...] = ()  # networks that were measured on several runtimes

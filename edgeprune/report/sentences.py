@@ -14,7 +14,7 @@ BLIND_TO_ZEROS = ("ort",)
 
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:
     """One device and setting: both latencies, their ratio with its interval, and the verdict."""
-    where = f"{found.device}, {found.setting}"
+    where = f"{found.device}, {found.setting}" + (", compacted" if wording.compacted(found.name) else "")
     times = [wording.milliseconds(row.latency_ms.get(found.headline)) for row in (sparse, dense)]
     if found.latency_ratio is None:
         return f"On {where}: no ratio of latencies, {found.reason}."
@@ -70,6 +70,8 @@ def cause(found: Comparison) -> str:
     if found.uses_zeros == "yes":
         return ""
     runtime = wording.runtime(found.runtime)
+    if found.runtime in BLIND_TO_ZEROS and wording.compacted(found.name):
+        return f", but not by zeros that are left: {runtime} does not use them"
     if found.runtime in BLIND_TO_ZEROS:
         return f", but not by its zeros: {runtime} does not use them"
     if found.uses_zeros == "no":
@@ -89,7 +91,7 @@ def _verdict(found: Comparison, pattern: str | None) -> str:
         return "the sparse network is slower."
     if found.verdict == "not known":
         return f"whether the sparse network is faster is not known: {found.reason}."
-    if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense"):
+    if found.runtime in BLIND_TO_ZEROS and pattern not in (None, "dense") and not wording.compacted(found.name):
         return (
             f"within noise. {wording.runtime(found.runtime)} does not use zeros: "
             "it multiplies them like any other number, so the sparse network costs what the dense one costs."
@@ -99,6 +101,7 @@ def _verdict(found: Comparison, pattern: str | None) -> str:
 
 def _accuracy(found: Comparison, named: bool) -> str:
     where = f" in {found.precision}" if named else ""
+    where += ", compacted," if wording.compacted(found.name) else ""
     if found.top1_difference is None or found.images is None:
         return f"The difference in accuracy to the dense network{where} is not known."
     error = found.top1_difference_standard_error or 0.0

@@ -18,6 +18,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NONE if value is None else f"{value:.{digits}f}{SPACE}%"
 
 
+def compacted(name: str) -> bool:
+    """Whether a network, by its name, is the one without dead channels: `sparse-compact`, `sparse-compact-fp16`."""
+    return name.partition("-")[2].partition("-")[0] == "compact"
+
+
+def network(role: str, name: str) -> str:
+    """What a network is called: its role in words, and that it was compacted where it was."""
+    return NETWORKS.get(role, role) + (", compacted" if compacted(name) else "")
+
+
 def share(fraction: float | None, digits: int = 1) -> str:
     """A fraction of 1 as a percentage; 0.99999 is not rounded up to 100 %, nor 0.00001 down to 0 %."""
     if fraction is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from edgeprune.data.records import Images
 from edgeprune.progress import Tick
 from edgeprune.recipe import Measure
 from edgeprune.steps.export import COMPARED
+from edgeprune.steps.programs import SPARSE_CPU
 from export.bundle import NetworkFile, write_bundle
-from export.targets import Target
+from export.native import TRIPLES, build_library, lacks_compiler
+from export.targets import TARGETS, Target
 from runtimes.files import read_json
 from runtimes.records import Workload
 
@@ -25,32 +28,60 @@ def compile(bench: Bench, tick: Tick) -> list[Path]:
     """Write `4-compile/bundle`. What a runtime compiles, it compiles on the device that runs it."""
     networks = exported_networks(bench.run["export"])
     folder = bench.run["compile"] / "bundle"
-    _write(bench, folder, networks, bench.recipe.measure.runtimes, tick)
+    target = TARGETS[bench.recipe.export.target]
+    _write(bench, folder, networks, bench.recipe.measure.runtimes, target, tick)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def compile_for(bench: Bench, target: Target, tick: Tick) -> Path:
     """Write the bundle for a target that is not the recipe's, `4-compile/<target>/bundle`.
 
-    It holds the pair that is compared, dense and sparse, in each precision that was exported.
+    It holds the pair that is compared, dense and sparse, in each precision that was exported, and is measured on the
+    target's runtime; on a CPU on sparse_cpu too, where every network has a program for it.
     """
     networks = exported_networks(bench.run["export"] / target.name)
     chosen = {name: file for name, file in networks.items() if name.partition("-")[0] in COMPARED}
     folder = bench.run["compile"] / target.name / "bundle"
-    _write(bench, folder, chosen or networks, (target.runtime,), tick)
+    chosen = chosen or networks
+    programs = target.runtime == "ort" and all(file.beside for file in chosen.values()) and not lacks_compiler()
+    _write(bench, folder, chosen, (target.runtime, *([SPARSE_CPU] if programs else [])), target, tick)
     return folder
 
 
 def exported_networks(exported: Path) -> dict[str, NetworkFile]:
     """The files that an export's manifest lists, by the network's name."""
     return {
-        name: NetworkFile(exported / network["file"], network["precision"])
+        name: network_file(exported, network)
         for name, network in read_json(exported / "manifest.json")["networks"].items()
     }
 
 
+def network_file(exported: Path, entry: Mapping[str, Any]) -> NetworkFile:
+    """What an entry of an export's manifest says lies in the folder `exported`."""
+    beside = tuple(exported / name for name in entry.get("program", ()))
+    return NetworkFile(exported / entry["file"], entry["precision"], beside)
+
+
+def libraries(target: Target, networks: Mapping[str, NetworkFile], *, needed: bool) -> dict[str, Path]:
+    """The library of sparse_cpu for each machine that the target may be, where a network has a program for it.
+
+    Without a compiler there are none, which is a `UserError` only where they are `needed`.
+    """
+    if not any(network.beside for network in networks.values()) or (lacks_compiler() and not needed):
+        return {}
+    triples = [
+        name for name, each in TRIPLES.items() if not each.musl and target.architecture in (each.architecture, "any")
+    ]
+    return {name: build_library(name) for name in triples}
+
+
 def _write(
-    bench: Bench, folder: Path, networks: Mapping[str, NetworkFile], runtimes: Sequence[str], tick: Tick
+    bench: Bench,
+    folder: Path,
+    networks: Mapping[str, NetworkFile],
+    runtimes: Sequence[str],
+    target: Target,
+    tick: Tick,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(
@@ -61,6 +92,7 @@ def _write(
         preprocess=bench.data.preprocess.to_json(),
         runtimes=runtimes,
         workload=workload_of(bench.recipe.measure),
+        libraries=libraries(target, networks, needed=SPARSE_CPU in runtimes),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ from edgeprune.prune import everything
 from edgeprune.prune import masks as masking
 from edgeprune.prune.patterns.n_of_m import TWO_OF_FOUR, NOfM
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
+from edgeprune.steps.programs import SPARSE_CPU, with_programs
 from export import graph
+from export.compact import answers_for, compact
 from export.macs import count_macs
 from export.n_of_m import hold_to
 from export.plan.gain import doubts
@@ -40,6 +43,7 @@ from runtimes.tables import pick
 FILES = {"teacher": "teacher.onnx", "dense": "dense.onnx", "pruned": "pruned.onnx", "sparse": "model.onnx"}
 PRUNED = ("pruned", "sparse")
 COMPARED = ("dense", "sparse")  # whose files are written in lower precisions too: the pair that a board compares
+COMPACT = "sparse-compact"  # the sparse network without dead channels, compared with the dense one like the sparse one
 VERIFIED_IMAGES = 64  # of the validation split: the test split is scored once, by the measurement
 CALIBRATION_IMAGES = 256  # of the training split, as they are, drawn at random
 
@@ -53,13 +57,16 @@ def export(bench: Bench, tick: Tick) -> list[Path]:
 def export_for(bench: Bench, target: Target, folder: Path, precision: str, tick: Tick) -> list[Path]:
     """Write the networks of the run and `manifest.json` into `folder`; every file is verified.
 
-    `<network>.onnx` is in fp32. The dense and the sparse network follow in each precision down to `precision`
-    (`model.fp16.onnx`); "" stands for what the target's runtime gains from.
+    `<network>.onnx` is in fp32, `model.compact.onnx` the sparse network without dead channels, where the recipe asks
+    for it. The dense and the sparse network (and that one) follow in each precision down to `precision`
+    (`model.fp16.onnx`); "" stands for what the target's runtime gains from. What stands in fp32 for a CPU has a program
+    for sparse_cpu beside it (`model.program.json`, `model.program.npz`), where that runtime knows its operators.
     """
     work = _Work(bench, target, folder, written(target, precision))
-    entries = dict(work.entries(tick))
-    write_json(folder / "manifest.json", work.manifest(entries))
-    files = [folder / entry["file"] for entry in entries.values()]
+    needed = SPARSE_CPU in bench.recipe.measure.runtimes and target.name == bench.recipe.export.target
+    entries, told = with_programs(folder, dict(work.entries(tick)), target, needed=needed)
+    write_json(folder / "manifest.json", work.manifest(entries, told))
+    files = [folder / name for entry in entries.values() for name in (entry["file"], *entry.get("program", ()))]
     for path in set(folder.glob("*.onnx")) - set(files):
         path.unlink()  # of an earlier export in more precisions: it would pass for one of these
     return [*files, folder / "manifest.json"]
@@ -125,23 +132,37 @@ class _Work:
 
     def entries(self, tick: Tick) -> Iterator[tuple[str, dict[str, Any]]]:
         """Write and verify one file after the other; the manifest's entry of each, under its name there."""
-        lower = self.precisions[1:]
-        done, total = 0, len(FILES) + len(COMPARED) * len(lower)
+        compact, numbers = self.bench.recipe.export.compact, count()
+        total = len(FILES) + compact + (len(COMPARED) + compact) * len(self.precisions[1:])
+
+        def say(what: str) -> None:
+            tick(next(numbers), total, what)
+
         for name, role, model in self.bench.networks():
-            tick(done, total, f"{name} to ONNX")
+            say(f"{name} to ONNX")
             model = model.cpu().eval()
             entry = self._exact(name, self.bench.settings(role).model, model)
             yield name, entry
-            done += 1
-            if not lower or name not in COMPARED:
-                continue
-            with torch.no_grad():
-                expected = plain_copy(model)(self.images).numpy()
-            for precision in lower:
-                tick(done, total, f"{name} to {precision}")
-                yield f"{name}-{precision}", self._lower(name, precision, entry, expected)
-                done += 1
+            yield from self._made_of(name, entry, model, say)
         tick(total, total, "verified")
+
+    def _made_of(
+        self, name: str, entry: dict[str, Any], model: nn.Module, say: Callable[[str], None]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What follows from a file in fp32: the sparse one without dead channels, and both in lower precisions."""
+        compact, lower = self.bench.recipe.export.compact and name == "sparse", self.precisions[1:]
+        if name not in COMPARED or not (compact or lower):
+            return
+        with torch.no_grad():
+            expected = plain_copy(model)(self.images).numpy()
+        exact = {name: entry}
+        if compact:
+            say(f"{name} without dead channels")
+            exact[COMPACT] = self._compact(entry, expected)
+            yield COMPACT, exact[COMPACT]
+        for source, precision in product(exact, lower):
+            say(f"{source} to {precision}")
+            yield f"{source}-{precision}", self._lower(source, precision, exact[source], expected)
 
     def _exact(self, name: str, architecture: str, model: nn.Module) -> dict[str, Any]:
         """The network in fp32, held against the torch module and its masks."""
@@ -168,6 +189,29 @@ class _Work:
             "size_bytes": size_bytes(path),
             **counts.to_json(),
             "verification": verification.to_json(),
+        }
+
+    def _compact(self, exact: Mapping[str, Any], expected: NDArray[np.float32]) -> dict[str, Any]:
+        """The sparse network without the channels that pruning has killed, made from its fp32 file.
+
+        The counts of the pruning are those of that file. Groups of N:M do not survive the removal of channels.
+        """
+        source = self.folder / str(exact["file"])
+        path = source.with_name(f"{source.stem}.compact.onnx")
+        pattern = UNSTRUCTURED.name if self.planned.layers else str(exact["pattern"])
+        told = {"edgeprune.network": COMPACT, "edgeprune.planned": "[]", "edgeprune.pattern": pattern}
+        with _unverified(path) as draft:
+            removed = compact(source, draft, told)
+            answered = answers_for(draft, expected, self.images.numpy(), self.target)
+        return {
+            **exact,
+            "file": path.name,
+            "sha256": sha256(path),
+            "pattern": pattern,
+            **_macs(path),
+            "size_bytes": size_bytes(path),
+            "verification": answered.to_json(),
+            "compaction": {**removed.to_json(), "summary": removed.summary()},
         }
 
     def _lower(
@@ -221,8 +265,8 @@ class _Work:
             "preprocess": json.dumps(data.preprocess.to_json(), sort_keys=True),
         }
 
-    def manifest(self, networks: Mapping[str, Any]) -> dict[str, Any]:
-        """The export's `manifest.json`."""
+    def manifest(self, networks: Mapping[str, Any], warnings: Sequence[str] = ()) -> dict[str, Any]:
+        """The export's `manifest.json`, with `warnings` after its own."""
         data = self.bench.data
         shown = networks.get("sparse") or next(iter(networks.values()))
         told = doubts(self.folder / str(shown["file"]), self.target, self.planned.layers, masked=bool(self.masks))
@@ -232,7 +276,7 @@ class _Work:
             "method": self.bench.recipe.method,
             "pattern": self.pattern,
             "planned": self.planned.layers,
-            "warnings": told,
+            "warnings": [*told, *warnings],
             "mask_sha256": masking.sha256(self.masks) if self.masks else None,
             "classes": list(data.classes),
             "input": {"shape": list(data.image_shape), "preprocess": data.preprocess.to_json()},

@@ -16,7 +16,6 @@ ROUND_CHANNELS_TO = {"2:4": 32, "channels": 16}
 Learning Performance documentation, Matrix multiplication background, 'Tensor core requirements')."""
 
 _NO_CHANNELS = "edgeprune does not have channel pruning yet"
-_NO_SPARSE_CPU = "edgeprune does not have that runtime yet"
 
 
 def advise(
@@ -34,8 +33,8 @@ def advise(
         yield f"Remove whole channels, and keep what stays a multiple of {multiple}; {_NO_CHANNELS}."
     else:
         yield (
-            "Prune unstructured zeros, for a CPU runtime that skips them: edgeprune's own will, and "
-            f"{_NO_SPARSE_CPU}. ONNX Runtime computes with zeros as with any other weight: until then zeros make the "
+            "Prune unstructured zeros and run the network on edgeprune's own runtime sparse_cpu, which skips them "
+            "(--runtime sparse_cpu). ONNX Runtime computes with zeros as with any other weight: there they make the "
             "compressed file smaller and nothing faster."
         )
     if unseen:

@@ -69,7 +69,7 @@ def cpu(name: str, device: str, architecture: str, note: str, **changes: object)
         opset=17,
         ir_version=8,
         prunes="unstructured",
-        note=f"{note}; ONNX Runtime computes with zeros as with any other weight",
+        note=f"{note}; ONNX Runtime computes with zeros as with any other weight, sparse_cpu skips them",
         sources=_ORT_VERSIONS,
     )
     return _with(made, changes)

@@ -332,7 +332,7 @@ def test_each_kind_of_target_is_advised_what_is_for_it() -> None:
         assert "whole channels" in said[name]
         assert "--pattern 2:4" not in said[name]
     for name in ("raspberry-pi-4", "raspberry-pi-5", "x86-avx2", "x86-avx512", "local"):
-        assert "edgeprune does not have that runtime yet" in said[name]
+        assert "--runtime sparse_cpu" in said[name]
     assert plan(chain(64, 256), XAVIER, name="hand").strategy.prunes == "channels"
     assert plan(chain(64, 256), BOARD, name="hand").strategy.prunes == "unstructured"
 

@@ -9,9 +9,12 @@ from onnx import TensorProto, helper, numpy_helper, save
 from standin_cuda import StandIn
 from tiny_networks import PREPROCESS, QUICK, WEIGHTS
 
+from export import native
 from export.bundle import NetworkFile, write_bundle
+from export.program import to_program
 from runtimes import watch_files
 from runtimes.readings import Reading
+from runtimes.sparse_cpu import library
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +25,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tmp_path_factory) -> dict[str, Path]:
-    """logits = flatten(input) @ W, opset 17, IR 8: the networks "dense" and "sparse"."""
+    """logits = flatten(input) @ W, opset 17, IR 8: the networks "dense" and "sparse", each with a program beside it."""
     folder = tmp_path_factory.mktemp("tiny")
     paths = {"dense": folder / "dense.onnx", "sparse": folder / "model.onnx"}
     for name, path in paths.items():
@@ -34,7 +37,15 @@ def tiny_onnx(tmp_path_factory) -> dict[str, Path]:
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])]
         graph = helper.make_graph(nodes, "tiny", inputs, outputs, [numpy_helper.from_array(WEIGHTS[name], "weight")])
         save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        to_program(path)
     return paths
+
+
+@pytest.fixture(scope="session")
+def sparse_cpu_built() -> None:
+    """The library of sparse_cpu in the cache, where there is a compiler; else the runtime says what is missing."""
+    if native.lacks_compiler() is None and library.triple() in native.TRIPLES:
+        native.build_library(library.triple())
 
 
 @pytest.fixture(scope="session")

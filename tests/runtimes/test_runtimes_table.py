@@ -13,7 +13,7 @@ from runtimes.tables import resolve
 
 
 @pytest.fixture(params=list(RUNTIMES))
-def runtime(request):
+def runtime(request, sparse_cpu_built):
     module = resolve(RUNTIMES[request.param])
     lacks = module.missing()
     if lacks:

@@ -1,0 +1,93 @@
+"""What a side-by-side benchmark is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtimes import RUNTIMES
+from runtimes.errors import UserError
+from runtimes.readings import parse_cpu_list
+from runtimes.records import PROTOCOLS, Workload
+from runtimes.tables import pick, resolve
+
+REFERENCE = "ort"
+"""The runtime that the others are compared with: ONNX Runtime, whose dense network is the 1 of every speed-up."""
+
+PEERS = ("sparse_cpu", REFERENCE, "openvino", "deepsparse")
+"""The runtimes of a benchmark that names none: those that can run here."""
+
+PATTERNS = ("all", "pointwise")
+"""Which layers are masked: all but stem, classifier and depthwise convolutions; or of these the 1 x 1 convolutions."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One benchmark: a network, how sparse, on which runtimes, and how it is timed."""
+
+    network: str  # a name that `edgeprune.models` builds, or an ONNX file
+    sparsities: tuple[float, ...] = ()  # shares of zeros beside 0, which is always measured; none of a file
+    runtimes: tuple[str, ...] = ()  # (): all of `PEERS` that can run here
+    pythons: Mapping[str, str] = field(default_factory=dict)  # runtime -> the interpreter that has its library
+    workload: Workload = field(default_factory=Workload)
+    pattern: str = "all"  # one of `PATTERNS`
+    image_size: int | None = None  # side of the images in pixels; None: the network's usual
+    seed: int = 0  # of weights, masks and images
+    alone: bool = False  # whether the reference is timed alone too
+    layers: bool = False  # whether each layer of ours is held against its roofline
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(PATTERNS), self.pattern, "pattern")
+        for sparsity in self.sparsities:
+            if not 0 <= sparsity < 1:
+                raise UserError(f"the sparsity {sparsity:g} is not from 0 to below 1", "0.95 means 95 % zeros")
+        for name in (*self.runtimes, *self.pythons):
+            if hasattr(resolve(pick(RUNTIMES, name, "runtime")), "compile"):
+                raise UserError(
+                    f"the runtime '{name}' builds engines of its own, and this table has none",
+                    "measure it in a run: edgeprune measure RUN --runtime " + name,
+                )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The runtimes in the order of the table, the reference among them."""
+        named = self.runtimes or tuple(name for name in PEERS if name in RUNTIMES)
+        return tuple(dict.fromkeys((*named, REFERENCE)))
+
+
+def pythons_of(words: Sequence[str]) -> dict[str, str]:
+    """`RUNTIME=PATH` of each word."""
+    found = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not (name and equals and path):
+            raise UserError(f"--python {word} does not say whose it is", "write RUNTIME=PATH: deepsparse=ds/bin/python")
+        found[name] = path
+    return found
+
+
+def cpus_of(text: str | None) -> list[int]:
+    """The processors of a list such as `0-3,6`; none where nothing is said."""
+    try:
+        found = [] if text is None else parse_cpu_list(text) or []
+    except ValueError:
+        found = []
+    if text is not None and not found:
+        raise UserError(f"--cpus {text} is no list of processors", "for example: --cpus 0-3,6")
+    return found
+
+
+def workload_of(
+    protocol: str | None, rounds: int | None, threads: int, batch: int, cpus: Sequence[int], kernels: str | None
+) -> Workload:
+    """How it is timed: a protocol's durations and counts, `rounds` a pass where stated.
+
+    A protocol's accuracy pass is for images with labels; here a few answers are compared, a batch at a time.
+    """
+    name = pick({name: name for name in PROTOCOLS}, protocol or "quick", "protocol")
+    stated: dict[str, Any] = {"protocol": name, "threads": threads, "batch": batch, "accuracy_batch": batch}
+    if rounds is not None:
+        stated["rounds"] = rounds
+    options = {"kernels": kernels} if kernels else {}
+    return Workload.from_json({**stated, "cpus": list(cpus), "options": options, "builds": 1})

@@ -1,0 +1,341 @@
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "layout.h"
+#include "pack.h"
+
+typedef struct planner {
+    const es_program *program;
+    es_plan *plan;
+    int32_t grid_rows, grid_columns;
+    int32_t *own; /* for each tensor its own value, the one its operation writes; -1: not written yet */
+    int32_t room_values, room_steps;
+    int may_fold;
+    int failed;
+} planner;
+
+static int32_t ceil_of(int64_t a, int64_t b) { return (int32_t)((a + b - 1) / b); }
+
+static void *grown(planner *at, void *items, int32_t n, int32_t *room, size_t size) {
+    if (n < *room) return items;
+    int32_t wanted = *room ? 2 * *room : 64;
+    void *larger = realloc(items, (size_t)wanted * size);
+    if (!larger) {
+        at->failed = 1;
+        return items;
+    }
+    *room = wanted;
+    return larger;
+}
+
+static int32_t new_value(planner *at, int32_t tensor, int32_t buffer, int32_t flat, int32_t height, int32_t width) {
+    es_plan *plan = at->plan;
+    plan->values = grown(at, plan->values, plan->n_values, &at->room_values, sizeof *plan->values);
+    if (at->failed) return 0;
+    plan->values[plan->n_values] =
+        (es_value){.tensor = tensor, .buffer = buffer, .flat = flat, .tile_height = height, .tile_width = width};
+    return plan->n_values++;
+}
+
+static es_planned *new_step(planner *at, es_kind kind, const es_operation *operation) {
+    static _Thread_local es_planned nowhere; /* what is written after memory ran out */
+    es_plan *plan = at->plan;
+    plan->steps = grown(at, plan->steps, plan->n_steps, &at->room_steps, sizeof *plan->steps);
+    es_planned *step = at->failed ? &nowhere : &plan->steps[plan->n_steps++];
+    *step = (es_planned){.kind = kind, .operation = operation, .add = -1};
+    return step;
+}
+
+static const es_tensor *tensor_of(const planner *at, int32_t tensor) { return &at->program->tensors[tensor]; }
+
+/* The tensor as its operation writes it. */
+static int32_t writes(planner *at, int32_t tensor, int32_t flat, int32_t height, int32_t width) {
+    return at->own[tensor] = new_value(at, tensor, tensor_of(at, tensor)->buffer, flat, height, width);
+}
+
+static int32_t natural_height(const planner *at, int32_t tensor) {
+    return ceil_of(tensor_of(at, tensor)->height, at->grid_rows);
+}
+
+static int32_t natural_width(const planner *at, int32_t tensor) {
+    return ceil_of(tensor_of(at, tensor)->width, at->grid_columns);
+}
+
+/* A copy of the tensor in another form, in a buffer of its own. */
+static int32_t relay(planner *at, int32_t tensor, int32_t flat, int32_t height, int32_t width) {
+    int32_t copy = new_value(at, tensor, at->plan->n_buffers++, flat, height, width);
+    es_planned *step = new_step(at, ES_K_RELAY, NULL);
+    step->inputs[0] = at->own[tensor];
+    step->n_inputs = 1;
+    step->output = copy;
+    return copy;
+}
+
+/* The tensor in the form asked for: as it is, as it was copied before, or copied now. */
+static int32_t wanted(planner *at, int32_t tensor, int32_t flat, int32_t height, int32_t width) {
+    for (int32_t i = 0; i < at->plan->n_values; i++) {
+        const es_value *value = &at->plan->values[i];
+        if (value->tensor != tensor || value->flat != flat) continue;
+        if (flat || (value->tile_height == height && value->tile_width == width)) return i;
+    }
+    return relay(at, tensor, flat, height, width);
+}
+
+static int32_t wanted_like(planner *at, int32_t tensor, int32_t other) {
+    es_value like = at->plan->values[other];
+    return wanted(at, tensor, like.flat, like.tile_height, like.tile_width);
+}
+
+static int32_t wanted_flat(planner *at, int32_t tensor) { return wanted(at, tensor, 1, 0, 0); }
+
+/* Whether tiles of the value, each cut down by the stride, are tiles of the output. */
+static int strides_into(const planner *at, const es_value *value, const es_operation *operation) {
+    const es_tensor *out = tensor_of(at, operation->output);
+    if (value->flat) return 0;
+    if (value->tile_height % operation->stride[0] || value->tile_width % operation->stride[1]) return 0;
+    return (int64_t)(value->tile_height / operation->stride[0]) * at->grid_rows >= out->height &&
+           (int64_t)(value->tile_width / operation->stride[1]) * at->grid_columns >= out->width;
+}
+
+/* The input of a window that slides: as it lies if the stride allows, else cut into tiles that it divides. */
+static int32_t wanted_for_window(planner *at, const es_operation *operation) {
+    int32_t tensor = operation->inputs[0];
+    for (int32_t i = 0; i < at->plan->n_values; i++)
+        if (at->plan->values[i].tensor == tensor && strides_into(at, &at->plan->values[i], operation)) return i;
+    int32_t height = natural_height(at, operation->output), width = natural_width(at, operation->output);
+    int32_t covers_height = ceil_of(tensor_of(at, tensor)->height, (int64_t)operation->stride[0] * at->grid_rows);
+    int32_t covers_width = ceil_of(tensor_of(at, tensor)->width, (int64_t)operation->stride[1] * at->grid_columns);
+    height = height < covers_height ? covers_height : height;
+    width = width < covers_width ? covers_width : width;
+    return relay(at, tensor, 0, height * operation->stride[0], width * operation->stride[1]);
+}
+
+static void ask_halo(es_value *value, const es_operation *operation, int32_t out_height, int32_t out_width) {
+    const int32_t *kernel = operation->kernel, *stride = operation->stride, *dilation = operation->dilation;
+    const int32_t *padding = operation->padding;
+    int32_t below = stride[0] * (out_height - 1) + (kernel[0] - 1) * dilation[0] - padding[0] - (value->tile_height - 1);
+    int32_t right = stride[1] * (out_width - 1) + (kernel[1] - 1) * dilation[1] - padding[1] - (value->tile_width - 1);
+    int32_t needs[4] = {padding[0], padding[1], below, right};
+    for (int side = 0; side < 4; side++)
+        if (needs[side] > value->halo[side]) value->halo[side] = needs[side];
+}
+
+static int all_are(const int32_t *numbers, int n, int32_t wanted) {
+    for (int i = 0; i < n; i++)
+        if (numbers[i] != wanted) return 0;
+    return 1;
+}
+
+/* Whether the folded kernel takes it: 3 x 3 over an image of the same size, in tiles for whose sums there are registers. */
+static int can_fold(const planner *at, const es_operation *conv, const es_value *in) {
+    int32_t lanes = at->grid_rows * at->grid_columns;
+    if (!at->may_fold || lanes < 4 || lanes == 8 || conv->groups > 1 || !es_is_sparse(&conv->weights)) return 0;
+    if (!all_are(conv->kernel, 2, 3) || !all_are(conv->stride, 2, 1) || !all_are(conv->dilation, 2, 1)) return 0;
+    return all_are(conv->padding, 4, 1) && in->tile_height == in->tile_width && in->tile_width <= 2;
+}
+
+static void plan_window(planner *at, const es_operation *operation, es_kind kind) {
+    int32_t in = wanted_for_window(at, operation);
+    if (at->failed) return;
+    es_value *value = &at->plan->values[in];
+    int32_t height = value->tile_height / operation->stride[0], width = value->tile_width / operation->stride[1];
+    if (kind == ES_K_CONV_SPARSE && can_fold(at, operation, value)) kind = ES_K_CONV_FOLDED;
+    if (kind != ES_K_CONV_FOLDED) ask_halo(value, operation, height, width);
+    int32_t out = writes(at, operation->output, 0, height, width);
+    int32_t add = operation->op == ES_CONV && operation->add >= 0 ? wanted_like(at, operation->add, out) : -1;
+    es_planned *step = new_step(at, kind, operation);
+    step->inputs[0] = in;
+    step->n_inputs = 1;
+    step->add = add;
+    step->output = out;
+}
+
+/* One whose output lies like its first input; a second one, if there is one, is made to. */
+static void plan_alike(planner *at, const es_operation *operation, es_kind kind) {
+    int32_t inputs[ES_MAX_INPUTS];
+    const es_tensor *shape = tensor_of(at, operation->output);
+    int one_pixel = shape->height == 1 && shape->width == 1 && operation->n_inputs > 1;
+    inputs[0] = one_pixel ? wanted_flat(at, operation->inputs[0]) : at->own[operation->inputs[0]];
+    for (int32_t i = 1; i < operation->n_inputs; i++) {
+        const es_tensor *own = tensor_of(at, operation->inputs[i]);
+        int scales = own->height == 1 && own->width == 1 && !one_pixel && operation->op != ES_CONCAT;
+        inputs[i] = scales ? wanted_flat(at, operation->inputs[i]) : wanted_like(at, operation->inputs[i], inputs[0]);
+    }
+    if (at->failed) return;
+    es_value like = at->plan->values[inputs[0]];
+    int32_t out = writes(at, operation->output, like.flat, like.tile_height, like.tile_width);
+    es_planned *step = new_step(at, kind, operation);
+    memcpy(step->inputs, inputs, (size_t)operation->n_inputs * sizeof *inputs);
+    step->n_inputs = operation->n_inputs;
+    step->output = out;
+}
+
+static void plan_one(planner *at, const es_operation *operation, es_kind kind, int32_t in, int32_t out) {
+    es_planned *step = new_step(at, kind, operation);
+    step->inputs[0] = in;
+    step->n_inputs = 1;
+    step->output = out;
+}
+
+static void plan_flat(planner *at, const es_operation *operation, es_kind kind) {
+    int32_t in = wanted_flat(at, operation->inputs[0]);
+    plan_one(at, operation, kind, in, writes(at, operation->output, 1, 0, 0));
+}
+
+/* To flat from however it lies; of one pixel a channel it is the same numbers. */
+static void plan_to_flat(planner *at, const es_operation *operation, es_kind kind) {
+    int32_t in = at->own[operation->inputs[0]];
+    int flat = at->plan->values[in].flat;
+    plan_one(at, operation, flat ? ES_K_FLATTEN : kind, in, writes(at, operation->output, 1, 0, 0));
+}
+
+/* To a plane of its own cut, pixel by pixel. */
+static void plan_pixels(planner *at, const es_operation *operation, es_kind kind) {
+    int32_t tensor = operation->inputs[0], in = at->own[tensor];
+    if (at->plan->values[in].flat) in = wanted(at, tensor, 0, 1, 1);
+    int32_t height = natural_height(at, operation->output), width = natural_width(at, operation->output);
+    plan_one(at, operation, kind, in, writes(at, operation->output, 0, height, width));
+}
+
+static int is_depthwise(const planner *at, const es_operation *conv) {
+    return conv->groups > 1 && conv->groups == tensor_of(at, conv->inputs[0])->channels;
+}
+
+static void plan_operation(planner *at, const es_operation *operation) {
+    switch (operation->op) {
+    case ES_CONV: /* sparse or dense is the packer's choice */
+        plan_window(at, operation, is_depthwise(at, operation) ? ES_K_CONV_DEPTHWISE : ES_K_CONV_SPARSE);
+        break;
+    case ES_MAX_POOL: plan_window(at, operation, ES_K_MAX_POOL); break;
+    case ES_AVERAGE_POOL: plan_window(at, operation, ES_K_AVERAGE_POOL); break;
+    case ES_LINEAR: plan_flat(at, operation, ES_K_LINEAR_DENSE); break;
+    case ES_SOFTMAX: plan_flat(at, operation, ES_K_SOFTMAX); break;
+    case ES_GLOBAL_AVERAGE: plan_to_flat(at, operation, ES_K_GLOBAL_AVERAGE); break;
+    case ES_FLATTEN: plan_to_flat(at, operation, ES_K_FLATTEN); break;
+    case ES_ACTIVATE: plan_alike(at, operation, ES_K_ACTIVATE); break;
+    case ES_ADD: plan_alike(at, operation, ES_K_ADD); break;
+    case ES_MUL: plan_alike(at, operation, ES_K_MUL); break;
+    case ES_AFFINE: plan_alike(at, operation, ES_K_AFFINE); break;
+    case ES_CONCAT: plan_alike(at, operation, ES_K_CONCAT); break;
+    case ES_SELECT: plan_alike(at, operation, ES_K_SELECT); break;
+    case ES_PAD: plan_pixels(at, operation, ES_K_PAD); break;
+    case ES_RESIZE: plan_pixels(at, operation, ES_K_RESIZE); break;
+    case ES_OPS: at->failed = 1; break;
+    }
+}
+
+static int32_t readers(const es_plan *plan, int32_t value) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++) n += plan->steps[i].inputs[j] == value;
+        n += plan->steps[i].add == value;
+    }
+    return n;
+}
+
+static int32_t last_reader(const es_plan *plan, int32_t value) {
+    int32_t last = -1;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++)
+            if (plan->steps[i].inputs[j] == value) last = i;
+        if (plan->steps[i].add == value) last = i;
+    }
+    return last;
+}
+
+/* A pair reads what its first step reads until its second has written all: those two must not share a buffer, though in
+ * the program, where one follows the other, they may. Such outputs take turns in buffers of their own. */
+static void part_buffers(es_plan *plan) {
+    int32_t spare = -1, busy_until = -1;
+    for (int32_t i = 0; i + 1 < plan->n_steps; i++) {
+        const es_planned *first = &plan->steps[i];
+        if (!first->joins_next) continue;
+        es_value *out = &plan->values[plan->steps[i + 1].output];
+        int shares = out->buffer == plan->values[first->inputs[0]].buffer;
+        if (first->add >= 0) shares |= out->buffer == plan->values[first->add].buffer;
+        if (!shares) continue;
+        if (spare < 0 || busy_until >= i) spare = plan->n_buffers++;
+        out->buffer = spare;
+        busy_until = last_reader(plan, plan->steps[i + 1].output);
+    }
+}
+
+/* A sparse pointwise convolution whose only reader is a depthwise one that follows at once: the wide tensor between them
+ * (that of an inverted residual) then never exists as a whole, and each of its channels stays in the cache. */
+static void join_pairs(es_plan *plan) {
+    for (int32_t i = 0; i + 1 < plan->n_steps; i++) {
+        es_planned *first = &plan->steps[i], *next = &plan->steps[i + 1];
+        if (first->kind != ES_K_CONV_SPARSE || next->kind != ES_K_CONV_DEPTHWISE) continue;
+        const es_operation *conv = first->operation;
+        es_value *between = &plan->values[first->output];
+        if (next->inputs[0] != first->output || readers(plan, first->output) != 1) continue;
+        if (conv->kernel[0] * conv->kernel[1] > 1 || !es_is_sparse(&conv->weights)) continue;
+        if (next->operation->weights.rows != conv->weights.rows) continue; /* each channel is read once */
+        first->joins_next = between->passing = 1;
+    }
+}
+
+static int lay_out(es_plan *plan, const es_program *program, int32_t lanes) {
+    for (int32_t i = 0; i < plan->n_values; i++) {
+        es_value *value = &plan->values[i];
+        const es_tensor *shape = &program->tensors[value->tensor];
+        const int32_t *halo = value->halo;
+        if (value->flat) {
+            es_plane_flat(&value->plane, shape->channels);
+        } else if (es_plane_init(&value->plane, shape->channels, shape->height, shape->width, lanes, value->tile_height,
+                                 value->tile_width, halo[0], halo[1], halo[2], halo[3])) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void plan_all(planner *at) {
+    const es_program *program = at->program;
+    const es_tensor *input = tensor_of(at, program->input);
+    int flat = input->height == 1 && input->width == 1;
+    int32_t first = writes(at, program->input, flat, natural_height(at, program->input), natural_width(at, program->input));
+    plan_one(at, NULL, ES_K_PACK, ES_OUTSIDE, first);
+    for (int32_t i = 0; i < program->n_operations && !at->failed; i++) plan_operation(at, &program->operations[i]);
+    if (!at->failed) plan_one(at, NULL, ES_K_UNPACK, at->own[program->output], ES_OUTSIDE);
+}
+
+/* Whether two bytes reach every channel that a folded kernel reads. */
+static int folds_reach(const es_plan *plan) {
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        if (plan->steps[i].kind != ES_K_CONV_FOLDED) continue;
+        const es_plane *in = &plan->values[plan->steps[i].inputs[0]].plane;
+        if ((in->channels - 1) * in->stride > UINT16_MAX) return 0;
+    }
+    return 1;
+}
+
+static int try_plan(const es_program *program, int32_t lanes, int may_fold, es_plan *plan) {
+    *plan = (es_plan){.n_buffers = program->n_buffers};
+    planner at = {.program = program, .plan = plan, .may_fold = may_fold};
+    es_grid(lanes, &at.grid_rows, &at.grid_columns);
+    at.own = malloc((size_t)program->n_tensors * sizeof *at.own);
+    if (!at.own) return -1;
+    for (int32_t i = 0; i < program->n_tensors; i++) at.own[i] = -1;
+    plan_all(&at);
+    free(at.own);
+    if (!at.failed) join_pairs(plan);
+    if (!at.failed) part_buffers(plan);
+    return at.failed || lay_out(plan, program, lanes) ? -1 : 0;
+}
+
+int es_make_plan(const es_program *program, int32_t lanes, es_plan *plan) {
+    if (try_plan(program, lanes, 1, plan)) return -1;
+    if (folds_reach(plan)) return 0;
+    es_free_plan(plan);
+    return try_plan(program, lanes, 0, plan);
+}
+
+void es_free_plan(es_plan *plan) {
+    for (int32_t i = 0; i < plan->n_values; i++) es_plane_free(&plan->values[i].plane);
+    free(plan->values);
+    free(plan->steps);
+    *plan = (es_plan){0};
+}

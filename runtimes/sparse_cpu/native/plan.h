@@ -1,0 +1,42 @@
+/* From a program to steps: how each tensor is cut into tiles, and where it has to be cut anew. */
+#ifndef ES_PLAN_H
+#define ES_PLAN_H
+
+#include "step.h"
+
+/* One way in which a tensor lies in memory. Most tensors have one. */
+typedef struct es_value {
+    int32_t tensor;
+    int32_t buffer;
+    int32_t flat, tile_height, tile_width;
+    int32_t passing; /* 1: of each channel only one thread ever holds it, for a moment: memory for one a thread */
+    int32_t halo[4]; /* top, left, bottom, right: what its readers need */
+    es_plane plane;
+} es_value;
+
+enum { ES_OUTSIDE = -1 }; /* the caller's own floats */
+
+typedef struct es_planned {
+    es_kind kind;
+    const es_operation *operation; /* NULL: pack, unpack, relay */
+    int32_t inputs[ES_MAX_INPUTS]; /* values, or ES_OUTSIDE */
+    int32_t n_inputs;
+    int32_t add;    /* value; -1: none */
+    int32_t output; /* value, or ES_OUTSIDE */
+    int32_t joins_next; /* 1: done within the next step, channel by channel */
+} es_planned;
+
+typedef struct es_plan {
+    es_value *values;
+    int32_t n_values;
+    es_planned *steps;
+    int32_t n_steps;
+    int32_t n_buffers;
+} es_plan;
+
+/* 0, or -1 where memory is short or an image is too large; `plan` can be freed either way. */
+int es_make_plan(const es_program *program, int32_t lanes, es_plan *plan);
+
+void es_free_plan(es_plan *plan);
+
+#endif

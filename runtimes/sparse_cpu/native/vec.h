@@ -1,0 +1,214 @@
+/* Vectors of LANES floats: the one file that knows an instruction set. Each kernels_<set>.c defines LANES. */
+#ifndef ES_VEC_H
+#define ES_VEC_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "plane.h"
+#include "program.h"
+
+#if LANES == 16 || LANES == 8
+#include <immintrin.h>
+#elif LANES == 4
+#include <arm_neon.h>
+#elif LANES != 1
+#error "LANES must be 16 (AVX-512), 8 (AVX2), 4 (NEON) or 1"
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
+
+static inline vec es_load(const float *from) {
+    return *(const vec *)__builtin_assume_aligned(from, 4 * LANES);
+}
+
+static inline void es_store(float *to, vec value) {
+    *(vec *)__builtin_assume_aligned(to, 4 * LANES) = value;
+}
+
+/* At any address of a float. */
+static inline vec es_load_anywhere(const float *from) {
+    vec value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static inline void es_store_anywhere(float *to, vec value) {
+    memcpy(to, &value, sizeof value);
+}
+
+/* The first `count` floats, and 0 in the other lanes: the end of a flat tensor, in the vectors of its middle. */
+static inline vec es_load_some(const float *from, int64_t count) {
+    vec value = {0};
+    memcpy(&value, from, (size_t)count * sizeof(float));
+    return value;
+}
+
+static inline void es_store_some(float *to, vec value, int64_t count) {
+    memcpy(to, &value, (size_t)count * sizeof(float));
+}
+
+static inline ivec es_load_keep(const int32_t *from) {
+    return *(const ivec *)__builtin_assume_aligned(from, 4 * LANES);
+}
+
+static inline vec es_keep(ivec keep, vec value) {
+    return (vec)(keep & (ivec)value);
+}
+
+static inline vec es_splat(float value) {
+    vec all;
+    for (int lane = 0; lane < LANES; lane++) all[lane] = value;
+    return all;
+}
+
+/* a * b + c, rounded once wherever the set can; the same in every loop, so that no result depends on how it is cut. */
+static inline vec es_fma(vec a, vec b, vec c) {
+#if LANES == 1
+    return a * b + c;
+#else
+    return __builtin_elementwise_fma(a, b, c);
+#endif
+}
+
+/* The greater of a value and a bound that is not NaN; a value that is NaN stays. */
+static inline vec es_max(vec value, vec bound) {
+#if LANES == 16
+    return _mm512_max_ps(bound, value); /* the second where one is NaN */
+#elif LANES == 8
+    return _mm256_max_ps(bound, value);
+#elif LANES == 4
+    return vmaxq_f32(bound, value);
+#else
+    value[0] = value[0] < bound[0] ? bound[0] : value[0];
+    return value;
+#endif
+}
+
+static inline vec es_min(vec value, vec bound) {
+#if LANES == 16
+    return _mm512_min_ps(bound, value);
+#elif LANES == 8
+    return _mm256_min_ps(bound, value);
+#elif LANES == 4
+    return vminq_f32(bound, value);
+#else
+    value[0] = value[0] > bound[0] ? bound[0] : value[0];
+    return value;
+#endif
+}
+
+static inline vec es_permute(vec value, const es_permutation *permutation) {
+#if LANES == 16
+    return _mm512_maskz_permutexvar_ps((__mmask16)permutation->mask, _mm512_load_si512(permutation->index), value);
+#elif LANES == 8
+    __m256i index = _mm256_load_si256((const __m256i *)permutation->index);
+    return es_keep(es_load_keep(permutation->keep), _mm256_permutevar8x32_ps(value, index));
+#elif LANES == 4
+    return (vec)vqtbl1q_u8((uint8x16_t)value, vld1q_u8((const uint8_t *)permutation->index));
+#else
+    return es_keep(es_load_keep(permutation->keep), value);
+#endif
+}
+
+/* The sum of the lanes, always in the same order: halves are added until one is left. */
+static inline float es_sum(vec value) {
+    float lanes[LANES];
+    memcpy(lanes, &value, sizeof lanes);
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+    }
+    return lanes[0];
+}
+
+/* e to the x, to 2 units in the last place; infinity above the largest float, 0 below the least, NaN for NaN.
+ *
+ * x = n ln 2 + r with a whole n and |r| <= ln 2 / 2; the series of e^r ends where its next term is below 2^-27. */
+static inline vec es_exp(vec x) {
+    const vec round_at = es_splat(12582912.0f); /* 1.5 * 2^23: adding it leaves a whole number in the low bits */
+    x = es_min(es_max(x, es_splat(-104.0f)), es_splat(89.0f));
+    vec shifted = es_fma(x, es_splat(1.44269504f), round_at);
+    vec n = shifted - round_at;
+    vec r = es_fma(n, es_splat(-0.693359375f), x); /* ln 2 in two parts: the product with the first is exact */
+    r = es_fma(n, es_splat(2.12194440e-4f), r);
+    vec power = es_splat(1.0f / 5040.0f);
+    power = es_fma(power, r, es_splat(1.0f / 720.0f));
+    power = es_fma(power, r, es_splat(1.0f / 120.0f));
+    power = es_fma(power, r, es_splat(1.0f / 24.0f));
+    power = es_fma(power, r, es_splat(1.0f / 6.0f));
+    power = es_fma(power, r, es_splat(0.5f));
+    power = es_fma(power, r, es_splat(1.0f));
+    power = es_fma(power, r, es_splat(1.0f));
+    uvec whole = (uvec)shifted - (uvec)round_at;
+    uvec half = (uvec)((ivec)whole >> 1); /* 2^n in two factors: n goes from -150 to 128 */
+    return power * (vec)((half + 127) << 23) * (vec)((whole - half + 127) << 23);
+}
+
+static inline vec es_clip(vec x, float low, float high) {
+    return es_min(es_max(x, es_splat(low)), es_splat(high));
+}
+
+static inline vec es_sigmoid(vec x) {
+    return es_splat(1.0f) / (es_splat(1.0f) + es_exp(-x));
+}
+
+static inline vec es_activate(vec x, const es_activation *activation) {
+    switch (activation->kind) {
+    case ES_CLIP:
+        return es_clip(x, activation->low, activation->high);
+    case ES_HARD_SWISH:
+        return x * es_clip(es_fma(x, es_splat(1.0f / 6.0f), es_splat(0.5f)), 0.0f, 1.0f);
+    case ES_HARD_SIGMOID:
+        return es_clip(es_fma(x, es_splat(activation->low), es_splat(activation->high)), 0.0f, 1.0f);
+    case ES_SIGMOID:
+        return es_sigmoid(x);
+    case ES_SILU:
+        return x * es_sigmoid(x);
+    case ES_IDENTITY:
+        break;
+    }
+    return x;
+}
+
+/* Set to 0 what hangs over the image in rows [y0, y1) and columns [x0, x1) of the tile. */
+static inline void es_hold(const es_plane *plane, float *channel, int32_t y0, int32_t y1, int32_t x0, int32_t x1) {
+    for (int32_t y = y0; y < y1; y++) {
+        int32_t first = y >= plane->whole_rows || x0 > plane->whole_columns ? x0 : plane->whole_columns;
+        const int32_t *columns = plane->column_keep + (int64_t)plane->left * LANES;
+        ivec row = es_load_keep(plane->row_keep + (int64_t)(y + plane->top) * LANES);
+        float *at = channel + es_at(plane, y, 0) * LANES;
+        for (int32_t x = first; x < x1; x++) {
+            es_store(at + (int64_t)x * LANES, es_keep(row & es_load_keep(columns + (int64_t)x * LANES),
+                                                      es_load(at + (int64_t)x * LANES)));
+        }
+    }
+}
+
+/* Finish rows [y0, y1) and columns [x0, x1) of the tile, all just written: hold what hangs over the image at 0, and
+ * copy to the halo what is copied from there. Patches that share no vector may be finished at the same time. */
+static inline void es_finish_patch(const es_plane *plane, float *channel, int32_t y0, int32_t y1, int32_t x0,
+                                   int32_t x1) {
+    if (plane->partial) es_hold(plane, channel, y0, y1, x0, x1);
+    for (int32_t i = 0; i < plane->n_halos; i++) {
+        const es_halo *halo = &plane->halos[i];
+        const es_permutation *shift = &plane->shifts[halo->shift];
+        int32_t top = halo->y0 > y0 ? halo->y0 : y0, bottom = halo->y1 < y1 ? halo->y1 : y1;
+        int32_t left = halo->x0 > x0 ? halo->x0 : x0, right = halo->x1 < x1 ? halo->x1 : x1;
+        for (int32_t y = top; y < bottom; y++) {
+            float *from = channel + es_at(plane, y, 0) * LANES, *to = from + halo->move * LANES;
+            for (int64_t x = left; x < right; x++) {
+                es_store(to + x * LANES, es_permute(es_load(from + x * LANES), shift));
+            }
+        }
+    }
+}
+
+/* Finish a whole channel. Nothing to do for a flat one. */
+static inline void es_finish(const es_plane *plane, float *channel) {
+    if (!plane->flat) es_finish_patch(plane, channel, 0, plane->tile_height, 0, plane->tile_width);
+}
+
+#endif
