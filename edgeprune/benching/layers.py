@@ -9,7 +9,7 @@ the network: a layer whose image does not fill its vectors may reach its limit i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,26 @@ def layers(path: Path, workload: Workload) -> dict[str, Any]:
         "lanes": lanes,
         "loads_per_second": rate,
         "limit_gmacs": rate_of_all * lanes / 1e9,
-        "steps": [_step(step, took, rate_of_all / 1e9) for step, took in zip(described["steps"], ns, strict=True)],
+        "steps": [_step(step, took, rate_of_all / 1e9) for step, took in timed(described["steps"], ns)],
     }
+
+
+def timed(steps: Sequence[Mapping[str, Any]], ns: Sequence[int]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The steps with their nanoseconds; one that is done within the next is added to it, as it is timed with it."""
+    before: dict[str, Any] | None = None
+    for step, took in zip(steps, ns, strict=True):
+        whole = dict(step) if before is None else _both(before, step)
+        before = whole if step["joins_next"] else None
+        if before is None:
+            yield whole, took
+
+
+def _both(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """A sparse convolution and the depthwise one it is done within: the latter loads a vector for each weight too."""
+    added = {
+        key: first[key] + second[key] for key in ("macs", "nonzero_macs", "weights", "nonzeros", "vectors", "bytes")
+    }
+    return {**second, **added, "name": f"{first['name']} + {second['name']}", "kernel": first["kernel"]}
 
 
 def load_rate(lanes: int, options: Mapping[str, str]) -> float:

@@ -93,7 +93,7 @@ static int own_copy(float **to, const float *from, int64_t n) {
 static int pack(es_network *network, es_step *step) {
     es_operation *operation = (es_operation *)step->operation; /* the network's own */
     int64_t channels = step->out.channels;
-    if (step->kind == ES_K_RELAY && !step->in[0].flat && !step->out.flat) return es_pack_moves(step);
+    if (step->kind == ES_K_RELAY && !step->in[0].flat && !step->out.flat) return es_find_sources(step);
     if (!operation) return 0;
     step->activation = operation->activation;
     if (own_copy(&step->bias, operation->bias, channels) || own_copy(&step->scale, operation->scale, channels)) return -1;
@@ -129,6 +129,7 @@ static int make_step(es_network *network, int32_t number) {
     step->kind = planned->kind;
     step->out = plane_of(network, planned->output);
     step->out_data = data_of(network, planned->output);
+    if (planned->output != ES_OUTSIDE) step->out.partial &= network->plan.values[planned->output].clean;
     for (int32_t i = 0; i < planned->n_inputs && i < 2; i++) {
         step->in[i] = plane_of(network, planned->inputs[i]);
         step->in_data[i] = data_of(network, planned->inputs[i]);

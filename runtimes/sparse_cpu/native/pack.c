@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "edges.h"
 #include "layout.h"
+#include "patches.h"
 #include "rows.h"
 
 enum {
@@ -255,17 +255,23 @@ int es_pack_conv(es_step *step, int32_t lanes) {
     int failed = step->kind == ES_K_CONV_DEPTHWISE ? pack_depthwise(step)
                : step->kind == ES_K_CONV_FOLDED    ? pack_folded(step)
                                                    : pack_whole(step, lanes);
-    return failed || es_find_edges(step) ? -1 : 0;
+    return failed || es_find_patches(step, lanes) ? -1 : 0;
 }
 
-int es_pack_moves(es_step *step) {
+int es_find_sources(es_step *step) {
     const es_plane *in = &step->in[0], *out = &step->out;
-    step->moves = malloc((size_t)out->height * (size_t)out->width * sizeof *step->moves);
-    if (!step->moves) return -1;
-    es_move *move = step->moves;
-    for (int32_t row = 0; row < out->height; row++)
-        for (int32_t column = 0; column < out->width; column++)
-            *move++ = (es_move){(int32_t)es_pixel(in, row, column), (int32_t)es_pixel(out, row, column)};
+    int32_t lanes = out->grid_rows * out->grid_columns;
+    size_t n = (size_t)out->tile_height * (size_t)out->tile_width * (size_t)lanes;
+    step->sources = aligned_alloc(64, (n * sizeof *step->sources + 63) / 64 * 64);
+    if (!step->sources) return -1;
+    for (size_t i = 0; i < n; i++) step->sources[i] = -1;
+    for (int32_t row = 0; row < out->height; row++) {
+        for (int32_t column = 0; column < out->width; column++) {
+            int32_t y = row % out->tile_height, x = column % out->tile_width;
+            int32_t lane = row / out->tile_height * out->grid_columns + column / out->tile_width;
+            step->sources[(y * out->tile_width + x) * lanes + lane] = (int32_t)es_pixel(in, row, column);
+        }
+    }
     return 0;
 }
 
@@ -310,6 +316,6 @@ void es_free_packed(es_step *step) {
     free(step->cuts);
     free(step->in_planes);
     free(step->in_datas);
-    free(step->moves);
-    es_free_edges(&step->edges);
+    free(step->sources);
+    es_free_patches(step);
 }

@@ -12,8 +12,8 @@ int es_pack_conv(es_step *step, int32_t lanes);
 /* Whether a sparse kernel is the faster one for these weights. */
 int es_is_sparse(const es_weights *weights);
 
-/* The pixels of a relay from plane to plane, of one channel. 0, or -1 where memory is short. */
-int es_pack_moves(es_step *step);
+/* Where the pixels of a relay from plane to plane come from. 0, or -1 where memory is short. */
+int es_find_sources(es_step *step);
 
 /* Work of one unit, in vectors loaded or so: what the threads' shares are balanced by. `unit` < step->units. */
 int64_t es_cost(const es_step *step, int64_t unit);

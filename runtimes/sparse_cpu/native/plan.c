@@ -277,6 +277,34 @@ static void join_pairs(es_plan *plan) {
     }
 }
 
+/* Whether the step mixes pixels: what lies beyond the image then reaches what lies within. */
+static int mixes_pixels(const es_planned *step) {
+    const es_operation *operation = step->operation;
+    switch (step->kind) {
+    case ES_K_CONV_SPARSE:
+    case ES_K_CONV_DENSE: return operation->kernel[0] * operation->kernel[1] > 1 || !all_are(operation->padding, 4, 0);
+    case ES_K_PACK:
+    case ES_K_UNPACK:
+    case ES_K_RELAY:
+    case ES_K_ACTIVATE:
+    case ES_K_ADD:
+    case ES_K_MUL:
+    case ES_K_AFFINE:
+    case ES_K_CONCAT:
+    case ES_K_SELECT:
+    case ES_K_FLATTEN: return 0;
+    default: return 1;
+    }
+}
+
+static void find_clean(es_plan *plan) {
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        const es_planned *step = &plan->steps[i];
+        for (int32_t j = 0; j < step->n_inputs && mixes_pixels(step); j++)
+            if (step->inputs[j] != ES_OUTSIDE) plan->values[step->inputs[j]].clean = 1;
+    }
+}
+
 static int lay_out(es_plan *plan, const es_program *program, int32_t lanes) {
     for (int32_t i = 0; i < plan->n_values; i++) {
         es_value *value = &plan->values[i];
@@ -323,6 +351,7 @@ static int try_plan(const es_program *program, int32_t lanes, int may_fold, es_p
     free(at.own);
     if (!at.failed) join_pairs(plan);
     if (!at.failed) part_buffers(plan);
+    if (!at.failed) find_clean(plan);
     return at.failed || lay_out(plan, program, lanes) ? -1 : 0;
 }
 

@@ -11,6 +11,7 @@ typedef struct es_value {
     int32_t flat, tile_height, tile_width;
     int32_t passing; /* 1: of each channel only one thread ever holds it, for a moment: memory for one a thread */
     int32_t halo[4]; /* top, left, bottom, right: what its readers need */
+    int32_t clean;   /* 1: a reader looks beyond its own pixel, so lanes that hang over the image must be 0 */
     es_plane plane;
 } es_value;
 

@@ -82,16 +82,13 @@ typedef struct es_copy {
     int32_t from, to, shift;
 } es_copy;
 
-typedef struct es_edges {
-    es_held *held;
-    es_copy *copies;
-    int32_t *first_held, *first_copy; /* for each patch, and one more: its first entry */
-} es_edges;
-
-/* One pixel of a relay: floats within a channel. */
-typedef struct es_move {
-    int32_t from, to;
-} es_move;
+/* A rectangle of the output's tile that is computed at once. Positions are floats within a channel. */
+typedef struct es_patch {
+    int32_t height, width; /* vectors */
+    int64_t in;            /* what the first column of the weights reads for its first vector, in the first channel */
+    int64_t out, add;      /* its first vector */
+    int32_t first_held, last_held, first_copy, last_copy; /* of step->held and step->copies; the lasts not included */
+} es_patch;
 
 struct es_step {
     const es_operation *operation; /* NULL: pack, unpack, relay */
@@ -110,9 +107,13 @@ struct es_step {
     es_sparse sparse;
     es_dense dense;
     int32_t patch_height, patch_width; /* conv: vectors of a tile that are computed at once, at most */
-    es_edges edges;                    /* conv */
+    int32_t n_patches;                 /* conv: those of the tile, row by row */
+    es_patch *patches;
+    es_held *held;
+    es_copy *copies;
+    int64_t in_row, out_row, add_row;  /* conv: floats from one row of a patch to the next */
     es_permutation *fold;              /* conv folded: for each tap's direction, how a neighbour's share comes home */
-    es_move *moves;                    /* relay between planes: height * width of them */
+    int32_t *sources;                  /* relay between planes: for each lane of a tile's vectors its float, or -1 */
     int64_t units;
     int64_t *cuts;            /* threads + 1 units: thread t does those from cuts[t] to cuts[t + 1] */
 };

@@ -114,6 +114,21 @@ static inline vec es_permute(vec value, const es_permutation *permutation) {
 #endif
 }
 
+/* The floats at `index` of each lane; 0, and nothing read, where `keep` is 0. */
+static inline vec es_gather(const float *from, ivec index, ivec keep) {
+#if LANES == 16
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), _mm512_movepi32_mask((__m512i)keep), (__m512i)index, from, 4);
+#elif LANES == 8
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), from, (__m256i)index, (__m256)keep, 4);
+#else
+    vec value = {0};
+    for (int lane = 0; lane < LANES; lane++) {
+        if (keep[lane]) value[lane] = from[index[lane]];
+    }
+    return value;
+#endif
+}
+
 /* The sum of the lanes, always in the same order: halves are added until one is left. */
 static inline float es_sum(vec value) {
     float lanes[LANES];
