@@ -49,7 +49,7 @@ def bench(
     """
     from edgeprune.benching import Asked, disagreements
     from edgeprune.benching import bench as measured
-    from edgeprune.benching.asked import cpus_of, pythons_of, workload_of
+    from edgeprune.benching.asked import check_out, cpus_of, pythons_of, workload_of
     from edgeprune.benching.text import as_text
     from edgeprune.progress import for_terminal
     from runtimes.files import write_json
@@ -59,10 +59,15 @@ def bench(
     asked = Asked(
         network, masked, tuple(runtime), whose, workload, pattern, image_size, seed, alone=check_alone, layers=layers
     )
-    document = measured(asked, for_terminal())
-    if out is not None:
+    check_out(out)
+    try:
+        document = measured(asked, for_terminal())
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing of a benchmark is kept", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else as_text(document), flush=True)
+    if out is not None:  # after it was printed: the disk may have filled meanwhile
         write_json(out, document)
-    print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else as_text(document))
     wrong = disagreements(document)
     for line in wrong:
         print(line, file=sys.stderr)

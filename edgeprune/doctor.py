@@ -120,14 +120,14 @@ def _runtimes() -> Iterator[Finding]:
 
 
 def _compiler() -> Finding:
-    from export.native import lacks_compiler
+    from export.native import compiler_version, lacks_compiler
 
     lacks = lacks_compiler()
-    return Finding("ziglang", lacks is None, lacks or importlib.metadata.version("ziglang"))
+    return Finding("ziglang", lacks is None, lacks or compiler_version())
 
 
 def _kernels() -> Finding:
-    """Which kernels of sparse_cpu this CPU runs; its library is built by the first export that needs it."""
+    """Which kernels of sparse_cpu this CPU runs; its library is built with the first bundle that needs it."""
     from runtimes import sparse_cpu
 
     if lacks := sparse_cpu.missing():

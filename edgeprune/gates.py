@@ -1,7 +1,8 @@
 """Gates for continuous integration: limits that a measured sparse network has to keep, with exit codes of their own.
 
 A number that is missing fails its gate, because what was not measured was not shown to be good enough; a stand-in's
-withheld numbers are missing. Each device and setting is judged by itself, and one failure fails the whole.
+withheld numbers are missing. Each device and setting is judged by itself, and one failure fails the whole; where one
+session timed a network on several runtimes, the quickest is judged for speed and zeros.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from edgeprune.comparing import Compared
 from edgeprune.report import wording
 from edgeprune.report.collect import DAMAGED
 from edgeprune.report.compare import uses_zeros
-from edgeprune.report.pairing import baseline
-from edgeprune.report.records import Comparison, Report, Row
+from edgeprune.report.records import Report, Row
 from edgeprune.report.side_by_side import reason_of, value_of
+from edgeprune.report.subjects import Subject, compared, reported
 from runtimes.errors import UserError
 
 CODES = {
@@ -31,6 +32,7 @@ CODES = {
 }
 LEAST_SAMPLES = 1000
 """Fewer say little of a 99th percentile: of 1,000 ten lie above it, of 100 a single one."""
+_OF_THE_QUICKEST = ("max_p99_ms", "require_sparse", "min_speedup")  # the runtime that would be shipped answers for them
 _SHARED_MEMORY = ("trt",)  # runtimes whose engines live in memory that is not the process's own
 
 
@@ -76,25 +78,16 @@ class Verdict:
     passed: bool
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A measured network, and how its latency compares where it was compared."""
-
-    row: Row
-    ratio_interval: tuple[float, float] | None
-    verdict: str
-    reason: str
-
-
 def check(judged: Report | Compared, gates: Gates, run: str | None = None) -> list[Verdict]:
     """Every gate that asks for something, on every device and setting: of the sparse networks, in a comparison of B.
 
+    Of several runtimes that one session timed, the quickest answers for speed and zeros (`_OF_THE_QUICKEST`).
     `run` is what the verdicts call what was judged: by default the run folder's name, or what B was named by.
     """
     if isinstance(judged, Compared):
-        subjects, told = _compared(judged), run or judged.b
+        subjects, told = compared(judged), run or judged.b
     else:
-        subjects, told = _reported(judged), run or judged.folder
+        subjects, told = reported(judged), run or judged.folder
     names, lost = gates.asked(), _lost(judged)
     if not subjects and not lost:
         lost = [("no device", "sparse", "no measurement of a sparse network")]
@@ -103,7 +96,8 @@ def check(judged: Report | Compared, gates: Gates, run: str | None = None) -> li
         for device, what, why in lost
         for name in names
     ]
-    return [_judge(subject, name, gates, told) for subject in subjects for name in names] + missing
+    judges = [(each, name) for each in subjects for name in names if each.quickest or name not in _OF_THE_QUICKEST]
+    return [_judge(subject, name, gates, told) for subject, name in judges] + missing
 
 
 def _lost(judged: Report | Compared) -> list[tuple[str, str, str]]:
@@ -137,28 +131,10 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _reported(report: Report) -> list[_Subject]:
-    found = {each.source: each for each in report.comparisons}
-    rows = [row for row in report.rows if row.role == "sparse" and row.runtime != "null"]
-    return [_subject(row, found.get(row.source), report.rows) for row in rows]
-
-
-def _subject(row: Row, found: Comparison | None, rows: Sequence[Row]) -> _Subject:
-    if found is not None:
-        return _Subject(row, found.latency_ratio_interval, found.verdict, found.reason or "")
-    if row.stand_in:
-        return _Subject(row, None, "not known", f"{row.stand_in} stood in for the device")
-    why = "in another call than the dense network" if baseline(row, rows) else "without the dense network"
-    return _Subject(row, None, "not known", f"measured {why}")
-
-
-def _compared(compared: Compared) -> list[_Subject]:
-    return [_Subject(pair.row, pair.latency_ratio_interval, pair.verdict, pair.reason or "") for pair in compared.pairs]
-
-
-def _judge(subject: _Subject, name: str, gates: Gates, run: str) -> Verdict:
+def _judge(subject: Subject, name: str, gates: Gates, run: str) -> Verdict:
     passed, found = _RULES[name](subject, gates)
     row = subject.row
+    found += f"; {subject.chosen}" if subject.chosen and name in _OF_THE_QUICKEST else ""
     setting = f"{row.name}, {row.setting}".replace(wording.SPACE, " ")
     text = found.replace(wording.SPACE, " ")
     return Verdict(run, option_of(name), CODES[name], row.device, setting, _limit(name, gates), text, passed)
@@ -183,14 +159,14 @@ def _number(row: Row, key: str) -> tuple[float | None, str]:
     return value, "" if value is not None else f"not measured: {reason_of(row, key)}"
 
 
-def _top1(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _top1(subject: Subject, gates: Gates) -> tuple[bool, str]:
     value, missing = _number(subject.row, "top1")
     if value is None:
         return False, missing
     return value >= (gates.min_top1 or 0.0), f"{value:.2f} % of {subject.row.images or 0:,} images"
 
 
-def _p99(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _p99(subject: Subject, gates: Gates) -> tuple[bool, str]:
     """Fewer than `LEAST_SAMPLES` inferences show no 99th percentile, so that the gate fails whatever they come to."""
     value, missing = _number(subject.row, "latency_ms.p99")
     if value is None:
@@ -202,7 +178,7 @@ def _p99(subject: _Subject, gates: Gates) -> tuple[bool, str]:
     return value <= (gates.max_p99_ms or 0.0), told
 
 
-def _memory(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _memory(subject: Subject, gates: Gates) -> tuple[bool, str]:
     """The peak of the process; where the engine lives on a GPU also what the whole machine had less, if that is more.
 
     On a unified-memory board the GPU's memory is in no process's peak, and both have to be known.
@@ -218,7 +194,7 @@ def _memory(subject: _Subject, gates: Gates) -> tuple[bool, str]:
     return most <= (gates.max_memory_mb or 0.0), f"{most:.4g} MiB ({key.partition('.')[2].replace('_', ' ')})"
 
 
-def _power(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _power(subject: Subject, gates: Gates) -> tuple[bool, str]:
     value, missing = _number(subject.row, "power_mw")
     if value is None:
         return False, missing
@@ -227,12 +203,12 @@ def _power(subject: _Subject, gates: Gates) -> tuple[bool, str]:
     return value / 1000 <= (gates.max_power_w or 0.0), f"{value / 1000:.4g} W{covers}"
 
 
-def _size(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _size(subject: Subject, gates: Gates) -> tuple[bool, str]:
     value, missing = _number(subject.row, "size_bytes.onnx")
     return (False, missing) if value is None else (value / 1e6 <= (gates.max_size_mb or 0.0), f"{value / 1e6:.4g} MB")
 
 
-def _sparse(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _sparse(subject: Subject, gates: Gates) -> tuple[bool, str]:
     """Only the runtime's own receipt counts; a stand-in has none that is the device's."""
     row, used = subject.row, uses_zeros(subject.row)
     if row.stand_in:
@@ -243,7 +219,7 @@ def _sparse(subject: _Subject, gates: Gates) -> tuple[bool, str]:
     return False, f"{runtime} runs no layer sparse" if used == "no" else f"not measured: {runtime} does not say"
 
 
-def _speedup(subject: _Subject, gates: Gates) -> tuple[bool, str]:
+def _speedup(subject: Subject, gates: Gates) -> tuple[bool, str]:
     """The lower end of the speed-up's 95 % interval has to reach what is asked.
 
     A speed-up above 1 also has to be one: where the report says `within noise`, or `not known`, the gate fails.
@@ -255,10 +231,10 @@ def _speedup(subject: _Subject, gates: Gates) -> tuple[bool, str]:
     least, most = 1 / subject.ratio_interval[1], 1 / subject.ratio_interval[0]
     wanted = gates.min_speedup or 0.0
     real = wanted <= 1 or subject.verdict == "faster"
-    return least >= wanted and real, f"{least:.3f} to {most:.3f} times as fast, {subject.verdict}"
+    return least >= wanted and real, f"{least:.3f} to {most:.3f} times as fast{subject.beside}, {subject.verdict}"
 
 
-_RULES: dict[str, Callable[[_Subject, Gates], tuple[bool, str]]] = {
+_RULES: dict[str, Callable[[Subject, Gates], tuple[bool, str]]] = {
     "min_top1": _top1,
     "max_p99_ms": _p99,
     "max_memory_mb": _memory,

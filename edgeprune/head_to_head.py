@@ -21,6 +21,7 @@ from edgeprune.measuring import Boards, bundled, on_all
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
 from edgeprune.steps.compile import network_file
+from edgeprune.steps.programs import SPARSE_CPU
 from export.bundle import NetworkFile, write_bundle
 from runtimes.errors import UserError
 from runtimes.files import read_json, replacing, write_json
@@ -78,7 +79,7 @@ def measure_together(
     with place.locked():
         files = _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
         bundle = place["compile"] / "bundle"
-        _write_bundle(bundle, place.path.name, files, a, {**_libraries(b.bundle), **_libraries(a.bundle)})
+        _write_bundle(bundle, place.path.name, files, a, {**_libraries(b), **_libraries(a)})
         bench = Bench(a.run.recipe(), place)
         _ = bench.data.test.labels  # read once, before the devices share them
         return on_all(bench, devices, bundle, workload, progress)
@@ -144,9 +145,18 @@ def _entry(side: _Side, name: str) -> dict[str, Any]:
     return {**entry, "program": programs} if programs else entry
 
 
-def _libraries(bundle: Path) -> dict[str, Path]:
-    """The compiled libraries of a bundle, by the kind of machine that they are for."""
-    return {path.parent.name: path for path in sorted(bundle.glob("libraries/*/*"))}
+def _libraries(side: _Side) -> dict[str, Path]:
+    """The compiled libraries that a bundle lists, by the kind of machine that they are for."""
+    listed = (Path(name) for name in side.manifest["files"] if name.startswith("libraries/"))
+    return {path.parent.name: side.bundle / path for path in listed}
+
+
+def _runtimes(like: _Side, files: Mapping[str, NetworkFile]) -> list[str]:
+    """Those of one side; sparse_cpu only where both networks have a program for it: one alone compares with nothing."""
+    asked: list[str] = like.manifest["runtimes"]
+    if all(file.beside for file in files.values()) or asked == [SPARSE_CPU]:
+        return asked  # where there is no other, it says itself what it lacks
+    return [name for name in asked if name != SPARSE_CPU]
 
 
 def _write_bundle(
@@ -160,7 +170,7 @@ def _write_bundle(
         networks=files,
         images=_images(like),
         preprocess=like.manifest["inputs"]["preprocess"],
-        runtimes=like.manifest["runtimes"],
+        runtimes=_runtimes(like, files),
         workload=Workload.from_json(like.manifest["workload"]),
         libraries=libraries,
     )

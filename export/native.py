@@ -9,10 +9,12 @@ files, <build> one over the flags and the compiler's version. The runtime finds 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +60,12 @@ KERNEL_FLAGS = {
 """What `kernels_<set>.c` alone is compiled with; which of them run is decided on the machine that loads them."""
 _ONLY_ON = {"avx512": "x86_64", "avx2": "x86_64", "neon": "aarch64"}
 _KERNELS = "kernels_"
+_NOT_WRITTEN = re.compile(
+    "NoSpaceLeft|No space left|Disk ?[Qq]uota|AccessDenied|Permission ?[Dd]enied|Read-?[Oo]nly ?[Ff]ile ?[Ss]ystem"
+    "|NotDir|cache directory"
+)
+"""In what Zig, clang and the linker say where they cannot write what they make, or keep it in Zig's own cache."""
+_ELSEWHERE = "make room, or set XDG_CACHE_HOME (for Zig's own cache ZIG_GLOBAL_CACHE_DIR) to another folder"
 
 
 def build_library(triple: str, *, sanitize: bool = False) -> Path:
@@ -67,7 +75,7 @@ def build_library(triple: str, *, sanitize: bool = False) -> Path:
     has a libasan of that architecture (`asan_runtime`), since Zig brings none; `LD_PRELOAD` then has to name it.
 
     Raises:
-        UserError: an unknown triple, no ziglang, or no room.
+        UserError: an unknown triple, no ziglang, or a cache that has no room or cannot be written.
     """
     return _Build(triple, sanitize).output(library.NAME)
 
@@ -98,6 +106,15 @@ def lacks_compiler() -> str | None:
     return "ziglang, the compiler for sparse_cpu, is not installed: install it with `uv sync`, or `pip install ziglang`"
 
 
+def compiler_version() -> str:
+    """Of ziglang, by its own word where it was installed without a record of it."""
+    try:
+        return importlib.metadata.version("ziglang")
+    except importlib.metadata.PackageNotFoundError:
+        asked = [sys.executable, "-m", "ziglang", "version"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
 class _Build:
     """What one triple is compiled with, and where the results lie."""
 
@@ -119,18 +136,15 @@ class _Build:
         return wanted if wanted.is_file() else self._made(file)
 
     def _place(self, native: Path) -> Path:
-        settings = [importlib.metadata.version("ziglang"), *FLAGS, *self.mode, *self.link, repr(KERNEL_FLAGS)]
+        settings = [compiler_version(), *FLAGS, *self.mode, *self.link, repr(KERNEL_FLAGS)]
         build = hashlib.sha256("\n".join([*settings, self.triple.zig, str(self.asan)]).encode()).hexdigest()[:12]
         checked = "" if self.mode == list(RELEASE) else "-sanitized"
         return library.cache() / f"{library.digest(native)}-{build}" / (self.name + checked)
 
     def _made(self, file: str) -> Path:
         """Compile a copy of the sources, so that what is hashed and what is compiled cannot differ."""
-        with told(library.cache()):
-            library.cache().mkdir(parents=True, exist_ok=True)
-            folder = tempfile.TemporaryDirectory(prefix=".building-", dir=library.cache())
-        with folder as name:
-            native = Path(name) / "native"
+        with _in_cache() as folder:
+            native = folder / "native"
             for path in library.sources(library.NATIVE):
                 copy = native / path.relative_to(library.NATIVE)
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -177,11 +191,27 @@ class _Build:
         return made
 
     def _run(self, arguments: Sequence[str]) -> None:
-        """Zig's clang; what it complains about is a bug of ours, not the user's doing."""
+        """Zig's clang; what it complains about is a bug of ours, but for what it cannot write."""
         command = [sys.executable, "-m", "ziglang", "cc", "-target", self.triple.zig, *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = ran.stdout + ran.stderr
+        if ran.returncode and (line := next(filter(_NOT_WRITTEN.search, said.splitlines()), None)):
+            raise UserError(f"the library of sparse_cpu cannot be built: {line.strip()}", _ELSEWHERE)
         if ran.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{ran.stdout}{ran.stderr}")
+            raise RuntimeError(f"{' '.join(command)}\n{said}")
+
+
+@contextlib.contextmanager
+def _in_cache() -> Iterator[Path]:
+    """A folder to build in, which goes again; a cache that cannot hold it, or what is built, is a `UserError`."""
+    place = library.cache()
+    try:
+        with told(place):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=place) as name:
+                yield Path(name)
+    except UserError as error:
+        raise UserError(error.message, _ELSEWHERE) from error
 
 
 def _put(made: Path, kept: Path) -> None:
@@ -196,11 +226,19 @@ def _headers(source: Path) -> Path:
     return source.parent.parent if source.parent.name == "example" else source.parent
 
 
-def main(names: Sequence[str]) -> None:
-    """Build for the triples named, for this machine's where there are none, and print where each library lies."""
-    for name in names or [library.triple()]:
-        print(build_library(name))
+def main(names: Sequence[str]) -> int:
+    """Build for the triples named, for this machine's where there are none, and print where each library lies.
+
+    The exit code: 2 where the user can put it right, which two lines on standard error say.
+    """
+    try:
+        for name in names or [library.triple()]:
+            print(build_library(name))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

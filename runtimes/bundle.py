@@ -9,6 +9,7 @@ from runtimes.records import Workload
 from runtimes.tables import pick
 
 SCHEMA_VERSION = 1
+_NAMES_CODE = "library"  # an option that only the person who measures may state: a manifest is somebody else's text
 _REPAIR = "copy the bundle again, or write it again with `edgeprune compile`"
 _Value = TypeVar("_Value")
 
@@ -77,6 +78,9 @@ def _bundle(root: Path, manifest: Dict[str, Any]) -> Bundle:
     unlisted = [name for name in needed if name not in files]
     if unlisted or not networks or not inputs["files"]:
         raise ValueError("'files' does not list {}".format(unlisted[0]) if unlisted else "no network or no input in it")
+    workload = Workload.from_json(manifest["workload"])
+    if _NAMES_CODE in workload.options:
+        raise ValueError("its workload has the option '{}'".format(_NAMES_CODE))
     return Bundle(
         root=root,
         id=_of(str, manifest["id"]),
@@ -85,7 +89,7 @@ def _bundle(root: Path, manifest: Dict[str, Any]) -> Bundle:
         image_files=[root / _inside(name) for name in inputs["files"]],
         preprocess={key: inputs["preprocess"][key] for key in ("scale", "mean", "std")},
         runtimes=[_of(str, name) for name in manifest["runtimes"]],
-        workload=Workload.from_json(manifest["workload"]),
+        workload=workload,
         files=files,
     )
 

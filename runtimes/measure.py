@@ -28,9 +28,10 @@ from runtimes.energy import Span
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
 from runtimes.jobs import Job, builds, compiled, new_job, takes
+from runtimes.protocol import Stated
 from runtimes.records import Measurement, Workload
 from runtimes.room import Room
-from runtimes.tables import pick
+from runtimes.tables import pick, resolve
 from runtimes.trial import Pass, Round, Session, Trial, measurement, read_round
 from runtimes.turns import Turns
 from runtimes.watch import Watch
@@ -69,14 +70,14 @@ def measure(
 ) -> Dict[str, Measurement]:
     """Measure the named networks (all where none is named) on the named runtimes (the bundle's where none is named).
 
-    Where no network is named, a runtime gets those of the precisions that it reads.
+    A runtime gets the networks of the precisions that it reads; others only where both it and they are named.
 
     Call it from the main thread: the workers end when the thread that started them does.
 
     Args:
         bundle: its files are hashed before anything is run.
         out: folder for `<runtime>-<network>.json` and `logits-<runtime>-<network>.npy`.
-        workload: as the bundle has it, or changed.
+        workload: as the bundle has it, or changed. What the environment forces on a runtime becomes one of its options.
         say: gets one line of progress at a time.
         settings: of the board, for the time of the measurement; they are put back whatever happens.
 
@@ -84,10 +85,10 @@ def measure(
         Name of the JSON file -> what is in it, in the order of runtimes, then networks.
 
     Raises:
-        UserError: an unknown name, a damaged bundle, a missing runtime, a network the runtime cannot load, too little
-            memory, a processor or setting that cannot be had, an `out` that cannot be written or that another
-            measurement writes to, or a worker that died or hung; no measurement is written then. Or a setting that
-            could not be put back: the measurements are written then.
+        UserError: an unknown name, a damaged bundle, a missing runtime, a network the runtime cannot load, no runtime
+            that reads the networks, too little memory, a processor or setting that cannot be had, an `out` that cannot
+            be written or that another measurement writes to, or a worker that died or hung; no measurement is written
+            then. Or a setting that could not be put back: the measurements are written then.
     """
     started_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     names = list(dict.fromkeys(runtimes or bundle.runtimes))
@@ -95,7 +96,12 @@ def measure(
         pick(RUNTIMES, name, "runtime")
     chosen = bundle.choose(networks)
     verify(bundle)
-    pairs = [(name, network) for name in names for network in chosen if networks or takes(name, network)]
+    workload = _stated(workload, names)
+    both_named = bool(runtimes and networks)
+    pairs = [(name, network) for name in names for network in chosen if both_named or takes(name, network)]
+    if not pairs:
+        told = "none of the networks {} is for {}".format(", ".join(n.name for n in chosen), ", ".join(names))
+        raise UserError(told, "name another runtime: --runtime ort")
     jobs = [new_job(bundle, name, network, workload) for name, network in pairs]
     measured: Dict[str, Measurement] = {}
     done: Optional[Tuple[List[Trial], Session]] = None
@@ -111,6 +117,16 @@ def measure(
                     measured[trial.file + ".json"] = measurement(trial, session)
                     measured[trial.file + ".json"].write(out / (trial.file + ".json"))
     return measured
+
+
+def _stated(workload: Workload, names: Sequence[str]) -> Workload:
+    """The workload with the options that variables of the environment stand for."""
+    options = dict(workload.options)
+    for runtime in (resolve(RUNTIMES[name]) for name in names):
+        if hasattr(runtime, "stated"):
+            module: Stated = runtime
+            options = module.stated(options)
+    return workload.changed(options=options)
 
 
 def _measured(

@@ -17,6 +17,7 @@ _WHAT_TO_DO = ": (?=install it|on a Jetson|`)"  # in what a runtime says: a `fix
 _NO_NUMPY = "numpy is not installed"
 _RUNS_ANYWHERE = "ort"
 _RUNS_ON_JETSON = "trt"
+_NO_LIBRARY = "sparse_cpu: there is no "  # as `runtimes.sparse_cpu.library` begins
 
 
 def probe() -> Dict[str, Any]:
@@ -68,11 +69,21 @@ def _runtime_needs(runtimes: Mapping[str, Mapping[str, Optional[str]]], facts: M
     needed = ("null", _RUNS_ON_JETSON if is_jetson(facts) else _RUNS_ANYWHERE)
     found = []
     for name, state in runtimes.items():
+        if (state["missing"] or "").startswith(_NO_LIBRARY) and _is_bundled():
+            found.append(Need("runtime {}".format(name), True, "bundles bring its library", name in needed))
+            continue
         fix = _fix(name, state["missing"] or "", is_jetson(facts))
         told = state["missing"] or "version {}".format(state["version"])
         told = re.split(_WHAT_TO_DO, told)[0] if fix else told
         found.append(Need("runtime {}".format(name), state["missing"] is None, told, name in needed, fix))
     return found
+
+
+def _is_bundled() -> bool:
+    """Whether bundles have the library of sparse_cpu for this machine."""
+    from runtimes.sparse_cpu.library import BUNDLED, triple
+
+    return triple() in BUNDLED
 
 
 def _fix(name: str, missing: str, jetson: bool) -> Optional[str]:

@@ -1,7 +1,7 @@
 """What a runtime is: a module with `load`, `missing` and `version`, named by one line in `runtimes.RUNTIMES`."""
 
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional, Protocol
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol
 
 import numpy as np
 
@@ -48,6 +48,26 @@ class Runtime(Protocol):
 
     def version(self) -> str:
         """The version of the runtime's library; it is only asked where nothing is missing."""
+
+
+class Prepared(Protocol):
+    """What the module of a runtime has beside the above where an option or the network's folder may bring its library.
+
+    A worker calls it before it loads, in place of `missing` and `version`.
+    """
+
+    def prepare(self, path: Path, options: Mapping[str, str]) -> str:
+        """The version of the library that `load` takes for this file with these options.
+
+        No such library is a `UserError`, and so is a file that `load` would refuse, as far as a look at it tells.
+        """
+
+
+class Stated(Protocol):
+    """What the module of a runtime has beside the above where variables of the environment stand for options."""
+
+    def stated(self, options: Mapping[str, str]) -> Dict[str, str]:
+        """The options with those that the environment states in addition: a measurement's workload tells them."""
 
 
 class Compiler(Protocol):

@@ -6,15 +6,18 @@ from runtimes import sampler
 from runtimes.errors import UserError
 
 _MIB = 1 << 20
+_FEWER = "measure fewer: --network dense --network sparse, or one runtime at a time"
 
 
 class Room:
     """Looks at what the machine has left while `engines` and `twins`, one after the other, are loaded."""
 
-    def __init__(self, engines: int, twins: int) -> None:
+    def __init__(self, engines: int, twins: int, hint: str = _FEWER) -> None:
+        """`hint` is what to do where they do not fit."""
         self._what = "{} network{}".format(engines, "" if engines == 1 else "s")
         if twins:
             self._what += " and {}".format("a twin" if twins == 1 else "{} twins".format(twins))
+        self._hint = hint
         self._total, self._loaded = engines + twins, 0
         self._before = _available()
 
@@ -34,7 +37,7 @@ class Room:
                 "{} do not fit into the {} MiB that are available: one takes about {:.0f}".format(
                     self._what, self._before // _MIB, each / _MIB
                 ),
-                "measure fewer: --network dense --network sparse, or one runtime at a time",
+                self._hint,
             )
 
 

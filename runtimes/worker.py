@@ -27,7 +27,7 @@ from runtimes.files import read_json, replacing, sha256
 from runtimes.inputs import batches, timed_batches
 from runtimes.lifetime import end_with_parent
 from runtimes.null import Idle
-from runtimes.protocol import Compiler, Engine, OnGpu, Runtime
+from runtimes.protocol import Compiler, Engine, OnGpu, Prepared, Runtime
 from runtimes.records import Workload
 from runtimes.tables import pick, resolve
 from runtimes.timing import time_calls
@@ -48,7 +48,7 @@ class Session:
         self._preprocess = job["preprocess"]
         self._workload = Workload.from_json(job["workload"])
         keep_to(self._workload.cpus)  # before the runtime's library is imported: its threads inherit it
-        self._runtime = _usable(job["runtime"])
+        self._runtime: Runtime = resolve(pick(RUNTIMES, job["runtime"], "runtime"))
         self._inputs: List[np.ndarray] = []
         self._engine: Optional[Engine] = None
         self._calls = 0
@@ -57,10 +57,11 @@ class Session:
         if hasattr(self._runtime, "compile"):
             own["build"] = job["build"]
         self._options = {**self._workload.options, **{name: str(value) for name, value in own.items()}}
+        self._version = _usable(job["runtime"], self._runtime, self._file, self._options)
 
     def version(self) -> Dict[str, Any]:
         """What the runtime calls itself."""
-        return {"runtime_version": self._runtime.version()}
+        return {"runtime_version": self._version}
 
     def compile(self) -> Dict[str, Any]:
         """Make the engine: its file, and what stands beside it, from what, with what and where it was made.
@@ -179,12 +180,15 @@ def keep_to(cpus: Sequence[int]) -> None:
         )
 
 
-def _usable(name: str) -> Runtime:
-    runtime: Runtime = resolve(pick(RUNTIMES, name, "runtime"))
+def _usable(name: str, runtime: Runtime, file: Path, options: Mapping[str, str]) -> str:
+    """The version of the runtime's library; one that cannot run here is a `UserError`."""
+    if hasattr(runtime, "prepare"):
+        prepared: Prepared = runtime  # type: ignore[assignment]
+        return prepared.prepare(file, options)
     lacks = runtime.missing()
     if lacks:
         raise UserError("the runtime '{}' cannot run here".format(name), lacks)
-    return runtime
+    return runtime.version()
 
 
 def _read_gpu(engine: Engine, n: int) -> Dict[str, Any]:

@@ -59,6 +59,7 @@ def _main(words: list[str], says: Path, largest_file: int | None, environment: d
 
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(says / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.environ.pop("EDGEPRUNE_SPARSE_CPU_KERNELS", None)  # it would become a part of the measurements' names
     os.environ.update(environment)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))

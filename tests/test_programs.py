@@ -1,9 +1,12 @@
 """What an export and a bundle hold for sparse_cpu: programs beside fp32 files, libraries for the target's machines."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
+from edgeprune.steps import compile as compiling
 from edgeprune.steps.compile import libraries, network_file
 from edgeprune.steps.programs import with_programs
 from export import native
@@ -74,22 +77,61 @@ def test_programs_of_an_earlier_export_go(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "machines"),
-    [("raspberry-pi-5", {"aarch64"}), ("x86-avx2", {"x86_64"}), ("local", {"aarch64", "x86_64"})],
+    ("target", "here", "machines"),
+    [
+        ("raspberry-pi-5", "aarch64-linux-gnu", {"aarch64-linux-gnu"}),
+        ("raspberry-pi-5", "x86_64-linux-gnu", {"aarch64-linux-gnu", "x86_64-linux-gnu"}),
+        ("jetson-orin", "x86_64-linux-musl", {"aarch64-linux-gnu", "x86_64-linux-musl"}),
+        ("x86-avx2", "riscv64-linux-gnu", {"x86_64-linux-gnu"}),
+        ("local", "x86_64-linux-gnu", {"aarch64-linux-gnu", "x86_64-linux-gnu"}),
+    ],
 )
-def test_a_target_gets_the_library_of_each_machine_that_it_may_be(target, machines, monkeypatch, tmp_path):
+def test_a_bundle_gets_the_library_of_each_machine_that_measures_it(target, here, machines, monkeypatch, tmp_path):
     monkeypatch.setattr("edgeprune.steps.compile.build_library", lambda triple: tmp_path / triple)
+    monkeypatch.setattr("edgeprune.steps.compile.library.triple", lambda: here)
     network = {"sparse": NetworkFile(tmp_path / "model.onnx", "fp32", (tmp_path / "model.program.json",))}
-    assert set(libraries(TARGETS[target], network, needed=True)) == {f"{machine}-linux-gnu" for machine in machines}
+    assert set(libraries(TARGETS[target], network, needed=True)) == machines
     assert libraries(TARGETS[target], {"sparse": NetworkFile(tmp_path / "model.onnx")}, needed=True) == {}
 
 
-def test_a_missing_compiler_matters_only_where_the_library_is_needed(monkeypatch, tmp_path):
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+@pytest.mark.parametrize("lacks", ["a compiler", "a cache"])
+def test_what_cannot_be_built_matters_only_where_it_is_needed(monkeypatch, tmp_path, capsys, lacks):
+    if lacks == "a compiler":
+        monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    else:
+        (tmp_path / "file").write_text("no folder")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     network = {"sparse": NetworkFile(tmp_path / "model.onnx", "fp32", (tmp_path / "model.program.json",))}
     assert libraries(LOCAL, network, needed=False) == {}
-    with pytest.raises(UserError, match="ziglang"):
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the bundle has no library of sparse_cpu: ")
+    assert {"a compiler": "pip install ziglang", "a cache": "set XDG_CACHE_HOME"}[lacks] in said
+    with pytest.raises(UserError):
         libraries(LOCAL, network, needed=True)
+
+
+@pytest.mark.parametrize(
+    ("networks", "runtimes"),
+    [
+        ({"dense": True, "sparse": True, "sparse-int8": False}, ("ort", "sparse_cpu")),
+        ({"dense": False, "sparse": True}, ("ort",)),
+        ({"sparse-int8": False}, ("ort",)),
+    ],
+)
+def test_a_bundle_for_a_cpu_is_measured_on_sparse_cpu_where_all_in_fp32_have_programs(
+    networks, runtimes, monkeypatch, tmp_path
+):
+    files = {
+        name: NetworkFile(tmp_path / name, "int8" if name.endswith("int8") else "fp32", (tmp_path,) if beside else ())
+        for name, beside in networks.items()
+    }
+    written: list[tuple[str, ...]] = []
+    monkeypatch.setattr(compiling, "exported_networks", lambda folder: files)
+    monkeypatch.setattr(compiling, "build_library", lambda triple: tmp_path / triple)
+    monkeypatch.setattr(compiling, "_write", lambda bench, folder, chosen, runtimes, *rest: written.append(runtimes))
+    bench = SimpleNamespace(run={"export": tmp_path, "compile": tmp_path})
+    compiling.compile_for(bench, TARGETS["raspberry-pi-5"], lambda *told: None)
+    assert written == [runtimes]
 
 
 def test_a_bundle_lists_programs_and_libraries_with_their_hashes(tmp_path):

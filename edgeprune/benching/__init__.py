@@ -14,18 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgeprune.benching.asked import PEERS, REFERENCE, Asked
+from edgeprune.benching.asked import OURS, PEERS, REFERENCE, Asked
 from edgeprune.benching.contest import entrants_of, hold, steps_of
 from edgeprune.benching.denormals import treatment, write_probe
-from edgeprune.benching.entrants import Entrant, Images, missing
-from edgeprune.benching.rows import alone, fastest, floor_of, rows
-from edgeprune.benching.subjects import IR_VERSION, OPSET, Subject, subjects, write_images
+from edgeprune.benching.entrants import Entrant, Images, missing, program_of
+from edgeprune.benching.judging import standings
+from edgeprune.benching.rows import alone, floor_of, rows
+from edgeprune.benching.settings import settings, without_folder, without_folders
+from edgeprune.benching.subjects import Subject, subjects, write_images
 from edgeprune.progress import Progress
 from runtimes import sampler
 from runtimes.errors import UserError
 
-OURS = "sparse_cpu"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FACTS = (
     *("os", "kernel", "machine", "board", "cpu_model", "cores", "affinity", "governor", "memory_total_bytes"),
     *("python", "numpy", "clocks_mhz", "load_average", "temperature_mc", "throttling", "power_mode", "stand_in"),
@@ -43,14 +44,14 @@ def bench(asked: Asked, progress: Progress) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="edgeprune-bench-") as name,
         progress.step(asked.network, 1, 1) as step,
-        _one_library(asked),
+        _one_library(asked) as lacking,
     ):
         folder, done = Path(name), 0
         step.tick(0, 1, "writing the networks")
         found = subjects(asked, folder)
         images = Images(*write_images(found[0], asked, folder))
-        absent = _prepare_ours(asked, found)
-        absent = {**_absent(asked, absent, found[0], images, folder), **absent}
+        absent = {**lacking, **_prepare_ours(asked, lacking, found, folder)}
+        absent = {**_absent(asked, absent, found, images, folder), **absent}
         runtimes = [runtime for runtime in asked.wanted if runtime not in absent]
         kept = _denormals(asked, runtimes, folder)
         entrants = entrants_of(runtimes, found)
@@ -64,8 +65,8 @@ def bench(asked: Asked, progress: Progress) -> dict[str, Any]:
 
         hold(entrants, by_itself, asked, images, folder, say)
         document = _document(asked, entrants, by_itself, started_at)
-        layers = _layers(asked, found, runtimes)
-    return {**document, "machine": _machine(before, entrants), "absent": absent, "denormals": kept, "layers": layers}
+        told = {"settings": settings(asked, found, runtimes), "layers": _layers(asked, found, runtimes, folder)}
+    return {**document, **told, "machine": _machine(before, entrants), "absent": absent, "denormals": kept}
 
 
 def disagreements(document: dict[str, Any]) -> list[str]:
@@ -89,101 +90,98 @@ def _machine(before: dict[str, Any], entrants: Sequence[Entrant]) -> dict[str, A
 
 
 @contextlib.contextmanager
-def _one_library(asked: Asked) -> Iterator[None]:
+def _one_library(asked: Asked) -> Iterator[dict[str, str]]:
     """Our runtime's library, compiled where the cache has none, and the same build for all processes of the session.
 
-    Without a compiler, or where another is named already, nothing happens: the runtime itself says what it lacks.
+    Without a compiler, or where another is named already, nothing happens: the runtime itself says what it lacks. What
+    is yielded is why our runtime is left out, where its library cannot be built and nobody named it.
     """
     from export.native import TRIPLES, build_library, lacks_compiler
     from runtimes.sparse_cpu.library import PATH_VARIABLE, triple
 
     if OURS not in asked.wanted or PATH_VARIABLE in os.environ or triple() not in TRIPLES or lacks_compiler():
-        yield
+        yield {}
         return
-    os.environ[PATH_VARIABLE] = str(build_library(triple()))
+    lacking: dict[str, str] = {}
     try:
-        yield
+        os.environ[PATH_VARIABLE] = str(build_library(triple()))
+    except UserError as error:
+        if OURS in asked.named:
+            raise
+        lacking = {OURS: _reason(error)}
+    try:
+        yield lacking
     finally:
-        del os.environ[PATH_VARIABLE]
+        os.environ.pop(PATH_VARIABLE, None)
 
 
-def _prepare_ours(asked: Asked, found: Sequence[Subject]) -> dict[str, str]:
+def _prepare_ours(asked: Asked, lacking: Mapping[str, str], found: Sequence[Subject], folder: Path) -> dict[str, str]:
     """The programs that our runtime reads; the reason where it cannot run one of them and nobody named it."""
-    if OURS not in asked.wanted:
+    if OURS not in asked.wanted or OURS in lacking:
         return {}
     try:
-        _write_programs(found)
+        _write_programs(found, folder)
     except UserError as error:
-        if OURS in asked.runtimes:
+        if OURS in asked.named:
             raise
-        return {OURS: f"{error.message}: {error.hint}"}
+        return {OURS: _reason(error)}
     return {}
 
 
-def _write_programs(found: Sequence[Subject]) -> None:
-    """The programs lie beside the ONNX files."""
+def _write_programs(found: Sequence[Subject], folder: Path) -> None:
+    """Into `folder`, also those of a person's own file, beside which an export's may lie."""
     from export.program import to_program
 
     for subject in found:
-        to_program(subject.path)
+        to_program(subject.path, folder)
 
 
-def _absent(asked: Asked, known: Mapping[str, str], subject: Subject, images: Images, folder: Path) -> dict[str, str]:
+def _absent(
+    asked: Asked, known: Mapping[str, str], found: Sequence[Subject], images: Images, folder: Path
+) -> dict[str, str]:
     """The runtimes that nobody named and that cannot run here, each with the reason; one that was named is an error."""
     unknown = [runtime for runtime in asked.wanted if runtime not in known]
-    absent = missing(unknown, subject, asked, images, folder)
+    absent = missing(unknown, found, asked, images, folder)
     for runtime, error in absent.items():
-        if runtime in (*asked.runtimes, *asked.pythons, REFERENCE):
+        if runtime in asked.named:
             raise error
-    return {runtime: f"{error.message}: {error.hint}" for runtime, error in absent.items()}
+    return {runtime: _reason(error) for runtime, error in absent.items()}
+
+
+def _reason(error: UserError) -> str:
+    return without_folders(f"{error.message}: {error.hint}")
 
 
 def _denormals(asked: Asked, runtimes: Sequence[str], folder: Path) -> dict[str, str | None]:
-    probe = write_probe(folder)
+    """In a folder of its own: a person's file may have the probe's name."""
+    place = folder / "probe"
+    place.mkdir()
+    probe = write_probe(place)
     if OURS in runtimes:
-        _write_programs([probe[0]])
-    return {runtime: treatment(runtime, asked, folder, probe) for runtime in runtimes}
+        _write_programs([probe[0]], place)
+    return {runtime: treatment(runtime, asked, place, probe) for runtime in runtimes}
 
 
-def _layers(asked: Asked, found: Sequence[Subject], runtimes: Sequence[str]) -> list[dict[str, Any]]:
+def _layers(asked: Asked, found: Sequence[Subject], runtimes: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     if not asked.layers or OURS not in runtimes:
         return []
     from edgeprune.benching.layers import layers
 
-    return [{"sparsity": subject.sparsity, **layers(subject.path, asked.workload)} for subject in found]
+    return [{"sparsity": subject.sparsity, **layers(program_of(subject, folder), asked.workload)} for subject in found]
 
 
 def _document(asked: Asked, entrants: Sequence[Entrant], by_itself: Entrant | None, started_at: str) -> dict[str, Any]:
     floor, table = floor_of(entrants), rows(entrants, asked.workload.threads)
-    settings = {
-        "network": asked.network,
-        "pattern": asked.pattern,
-        "seed": asked.seed,
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "spinning": False,
-        "graph_optimisation": "all",
-        "precision": "fp32",
-        "workload": asked.workload.to_json(),
-        "image_size": asked.image_size,
-    }
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "edgeprune.bench",
         "started_at": started_at,
-        "argv": ["edgeprune", *map(_without_folders, sys.argv[1:])],
-        "settings": settings,
+        "argv": ["edgeprune", *map(without_folder, sys.argv[1:])],
         "rows": table,
-        "fastest": fastest(table, OURS),
+        "fastest": standings(table, floor.value),
         "noise_floor": {"value": floor.value, "reason": floor.reason},
         "alone": alone(entrants, by_itself, floor) if by_itself else None,
     }
-
-
-def _without_folders(word: str) -> str:
-    """A word of the command line without folders, which are only this machine's: those before an interpreter go."""
-    name, equals, path = word.rpartition("=")
-    return f"{name}{equals}{Path(path).name}" if "/" in path else word
 
 
 __all__ = ["OURS", "PEERS", "Asked", "bench", "disagreements"]

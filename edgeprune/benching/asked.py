@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
+from runtimes.files import told
 from runtimes.readings import parse_cpu_list
 from runtimes.records import PROTOCOLS, Workload
 from runtimes.tables import pick, resolve
 
+OURS = "sparse_cpu"
 REFERENCE = "ort"
 """The runtime that the others are compared with: ONNX Runtime, whose dense network is the 1 of every speed-up."""
 
-PEERS = ("sparse_cpu", REFERENCE, "openvino", "deepsparse")
+PEERS = (OURS, REFERENCE, "openvino", "deepsparse")
 """The runtimes of a benchmark that names none: those that can run here."""
 
 PATTERNS = ("all", "pointwise")
@@ -42,18 +46,37 @@ class Asked:
         for sparsity in self.sparsities:
             if not 0 <= sparsity < 1:
                 raise UserError(f"the sparsity {sparsity:g} is not from 0 to below 1", "0.95 means 95 % zeros")
+        self._check_runtimes()
+
+    def _check_runtimes(self) -> None:
         for name in (*self.runtimes, *self.pythons):
             if hasattr(resolve(pick(RUNTIMES, name, "runtime")), "compile"):
                 raise UserError(
                     f"the runtime '{name}' builds engines of its own, and this table has none",
                     "measure it in a run: edgeprune measure RUN --runtime " + name,
                 )
+        unused = [name for name in self.pythons if name not in self.wanted]
+        if unused:
+            raise UserError(
+                f"--python names an interpreter for {unused[0]}, which is not measured",
+                f"add --runtime {unused[0]}, or leave out --python {unused[0]}=...",
+            )
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """The runtimes in the order of the table, the reference among them."""
         named = self.runtimes or tuple(name for name in PEERS if name in RUNTIMES)
         return tuple(dict.fromkeys((*named, REFERENCE)))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The runtimes that have to run: the others are left out where they cannot."""
+        return frozenset((*self.runtimes, *self.pythons, REFERENCE))
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `network` is an ONNX file and no name."""
+        return self.network.lower().endswith(".onnx")
 
 
 def pythons_of(words: Sequence[str]) -> dict[str, str]:
@@ -76,6 +99,21 @@ def cpus_of(text: str | None) -> list[int]:
     if text is not None and not found:
         raise UserError(f"--cpus {text} is no list of processors", "for example: --cpus 0-3,6")
     return found
+
+
+def check_out(path: Path | None) -> None:
+    """See that a file can be written at `path` before minutes are spent; what stands there stays as it is.
+
+    :raises UserError: it is a folder, or its folder cannot be made or written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", "give --out the name of a file")
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 def workload_of(

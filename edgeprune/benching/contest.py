@@ -22,6 +22,7 @@ from runtimes.turns import Turns
 
 Say = Callable[[str], None]
 _LEAST_IDLE_S = 1.0  # processor time is counted in hundredths of a second
+_FEWER = "measure fewer: --runtime for one runtime beside ort, or one --sparsity at a time"
 
 Running = Sequence[tuple[Entrant, EngineProcess]]
 
@@ -77,7 +78,7 @@ def _time_pass(
 
 def _load(running: Running, say: Say) -> None:
     twins = sum(entrant.is_twin for entrant, _ in running)
-    room = Room(len(running) - twins, twins)
+    room = Room(len(running) - twins, twins, _FEWER)
     for entrant, process in running:
         entrant.loaded.append(process.ask("load"))
         room.one_more()

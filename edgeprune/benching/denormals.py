@@ -15,7 +15,9 @@ import numpy as np
 
 from edgeprune.benching.asked import Asked
 from edgeprune.benching.entrants import Images, job_of, process_of
+from edgeprune.benching.settings import without_folders
 from edgeprune.benching.subjects import IR_VERSION, OPSET, Subject
+from runtimes.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +42,15 @@ def write_probe(folder: Path) -> tuple[Subject, Images]:
 
 
 def treatment(runtime: str, asked: Asked, folder: Path, probe: tuple[Subject, Images]) -> str | None:
-    """`KEPT` or `FLUSHED`; None of a runtime that answers nothing."""
+    """`KEPT` or `FLUSHED`; `not known` with the reason where the runtime cannot load the probe; None: no answers."""
+    try:
+        answers = _answers(runtime, asked, folder, probe)
+    except UserError as error:
+        return f"not known ({without_folders(error.message)})"
+    return None if answers is None else judged(answers)
+
+
+def _answers(runtime: str, asked: Asked, folder: Path, probe: tuple[Subject, Images]) -> np.ndarray | None:
     subject, images = probe
     job = job_of(runtime, subject, asked, images, folder)
     with process_of(runtime, subject, asked, job, twin=False) as process:
@@ -50,7 +60,8 @@ def treatment(runtime: str, asked: Asked, folder: Path, probe: tuple[Subject, Im
             return None
         path = folder / f"denormals-{runtime}.npy"
         process.ask("answer", path=str(path), n=1, classes=classes)
-    return judged(np.load(path))
+    answers: np.ndarray = np.load(path)
+    return answers
 
 
 def judged(answers: np.ndarray) -> str:

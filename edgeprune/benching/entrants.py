@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeprune.benching.asked import Asked
+from edgeprune.benching.asked import OURS, Asked
 from edgeprune.benching.subjects import Subject, preprocess
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
 from runtimes.onnx_input import onnx_input
 
 _MIB = float(1 << 20)
+_BRIEFLY_S = 0.01
 _AFTER_ARGV0 = 11  # /proc/PID/stat: utime is field 14, and the fields here are counted from the third on
 
 
@@ -55,17 +57,23 @@ class Entrant:
         return [samples for one in self.rounds for samples in one]
 
     @property
+    def kernels(self) -> str | None:
+        """The instruction set that its kernels are written for; None of a runtime that does not say."""
+        receipt = self.loaded[-1].get("receipt") if self.loaded else None
+        return receipt.get("kernels") if receipt else None
+
+    @property
     def peak_mb(self) -> float | None:
         """MiB, of the process that took most; None where the system does not say."""
         return max(self.peak_bytes) / _MIB if self.peak_bytes else None
 
 
 def job_of(runtime: str, subject: Subject, asked: Asked, images: Images, folder: Path) -> dict[str, Any]:
-    """What `runtimes.worker` is asked to do."""
+    """What `runtimes.worker` is asked to do; our runtime reads the program in `folder`."""
     shape = onnx_input(subject.path).shape
     return {
         "runtime": runtime,
-        "file": str(subject.path),
+        "file": str(program_of(subject, folder) if runtime == OURS else subject.path),
         "precision": "fp32",
         "engines": str(folder / "engines"),
         "build": 0,
@@ -73,6 +81,11 @@ def job_of(runtime: str, subject: Subject, asked: Asked, images: Images, folder:
         "preprocess": preprocess(int(shape[1] or 0)),
         "workload": asked.workload.to_json(),
     }
+
+
+def program_of(subject: Subject, folder: Path) -> Path:
+    """Where the program of a network lies: never beside a person's own file."""
+    return folder / f"{subject.path.stem}.program.json"
 
 
 def process_of(runtime: str, subject: Subject, asked: Asked, job: Mapping[str, Any], *, twin: bool) -> EngineProcess:
@@ -108,18 +121,34 @@ def started(
 
 
 def missing(
-    runtimes: Sequence[str], subject: Subject, asked: Asked, images: Images, folder: Path
+    runtimes: Sequence[str], found: Sequence[Subject], asked: Asked, images: Images, folder: Path
 ) -> dict[str, UserError]:
-    """Which of the runtimes cannot run here, by their own interpreters' words."""
-    found = {}
+    """Which of the runtimes cannot run here, by their own interpreters' words.
+
+    One that nobody named has to load every network too, since it is left out where it cannot; one that is named only
+    has to start, since what it cannot load is an error that the benchmark itself raises.
+    """
+    absent = {}
     for runtime in runtimes:
-        job = job_of(runtime, subject, asked, images, folder)
         try:
-            with process_of(runtime, subject, asked, job, twin=False) as process:
-                process.answer("start")
+            if runtime in asked.named:
+                _try(runtime, found[0], asked, images, folder, loads=False)
+            else:
+                for subject in found:
+                    _try(runtime, subject, asked, images, folder, loads=True)
         except UserError as error:
-            found[runtime] = error
-    return found
+            absent[runtime] = error
+    return absent
+
+
+def _try(runtime: str, subject: Subject, asked: Asked, images: Images, folder: Path, *, loads: bool) -> None:
+    """Start a worker, and have it load the network almost without a warm-up."""
+    brief = dataclasses.replace(asked, workload=asked.workload.changed(warmup_s=_BRIEFLY_S))
+    job = job_of(runtime, subject, brief, images, folder)
+    with process_of(runtime, subject, brief, job, twin=False) as process:
+        process.answer("start")
+        if loads:
+            process.ask("load")
 
 
 def cpu_seconds(pid: int) -> float | None:

@@ -8,7 +8,8 @@ the network: a layer whose image does not fill its vectors may reach its limit i
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ _ROUNDS = 30  # of which each step's least time counts
 
 
 def layers(path: Path, workload: Workload) -> dict[str, Any]:
-    """The kernels' name, the limit, and each step of the program beside the ONNX file at `path`.
+    """The kernels' name, the limit, and each step of the program at `path`, on the workload's processors.
 
     `macs` are those that are done: of a sparse step those by a non-zero weight. `of_limit` is the time that its loads
     alone would take as a share of the time it takes, above 1 only where a kernel uses one load for several outputs;
@@ -29,13 +30,14 @@ def layers(path: Path, workload: Workload) -> dict[str, Any]:
     from runtimes import sparse_cpu
 
     options = {**workload.options, "threads": str(workload.threads)}
-    engine = sparse_cpu.load(path, options)
-    try:
-        described, ns = engine.described, engine.profile(_ROUNDS)
-    finally:
-        engine.close()
-    lanes = int(described["lanes"])
-    rate = load_rate(lanes, options)
+    with _kept_to(workload.cpus):
+        engine = sparse_cpu.load(path, options)
+        try:
+            described, ns = engine.described, engine.profile(_ROUNDS)
+        finally:
+            engine.close()
+        lanes = int(described["lanes"])
+        rate = load_rate(lanes, options)
     rate_of_all = workload.threads * rate
     return {
         "kernels": described["kernels"],
@@ -68,10 +70,21 @@ def load_rate(lanes: int, options: Mapping[str, str]) -> float:
     """Aligned vectors of so many floats that one core loads from its first cache in a second."""
     from runtimes.sparse_cpu import library
 
-    opened = library.open_library(library.find(options))
-    measure = opened.es_load_rate
-    measure.restype, measure.argtypes = ctypes.c_double, [ctypes.c_int32]
-    return float(measure(lanes))
+    return float(library.open_library(library.find(options)).es_load_rate(lanes))
+
+
+@contextlib.contextmanager
+def _kept_to(cpus: Sequence[int]) -> Iterator[None]:
+    """This thread, and those that it starts meanwhile, on these processors only; on all where none is named."""
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _step(step: Mapping[str, Any], ns: int, vectors_per_ns: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edgeprune.benching.asked import REFERENCE
 from edgeprune.benching.entrants import Entrant
+from edgeprune.benching.judging import sameness
 from edgeprune.report.bootstrap import Floor, Ratio, apart, noise_floor, ratio
-from edgeprune.report.uncertainty import verdict
 from runtimes.latency import pooled, summary_ms
 
 TOLERANCE = 1e-4
@@ -38,31 +38,17 @@ def alone(entrants: Sequence[Entrant], by_itself: Entrant, floor: Floor) -> dict
     """The reference's dense network with no other engine on the machine, and what being in the benchmark does to it.
 
     `ratio` is its latency in the benchmark over that alone. Nothing pairs the two, so each is resampled by itself; the
-    verdict is `within noise` unless the whole interval lies beyond the noise floor and beyond one percent.
+    verdict is one of `judging.sameness`.
     """
     found = apart(_dense(entrants).medians, by_itself.medians)
-    judged = verdict(found.interval, floor.value)
     return {
         "runtime": REFERENCE,
         "latency_ms": _latency_ms(by_itself),
         "ratio": found.value,
         "interval": _edges(found),
-        "reason": found.reason,
-        "same": None if found.interval is None else judged == "within noise",
-        "verdict": judged,
+        "reason": found.reason or floor.reason,
+        "verdict": sameness(found.interval, floor.value),
     }
-
-
-def fastest(table: Sequence[Mapping[str, Any]], ours: str) -> list[dict[str, Any]]:
-    """For each sparsity the runtime to use: that of the lowest median, and how far ahead of ours it is."""
-    found = []
-    for sparsity in dict.fromkeys(row["sparsity"] for row in table):
-        alike = [row for row in table if row["sparsity"] == sparsity and row["agreement"]["agrees"] is not False]
-        best = min(alike, key=lambda row: row["latency_ms"]["median"])
-        own = next((row for row in alike if row["runtime"] == ours), None)
-        ahead = own["latency_ms"]["median"] / best["latency_ms"]["median"] if own else None
-        found.append({"sparsity": sparsity, "runtime": best["runtime"], "ahead_of_ours": ahead})
-    return found
 
 
 def difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
@@ -87,6 +73,7 @@ def _row(entrant: Entrant, own: Sequence[Entrant], threads: int) -> dict[str, An
         "threads": threads,
         "runtime": entrant.runtime,
         "runtime_version": entrant.version,
+        "kernels": entrant.kernels,
         "latency_ms": _latency_ms(entrant),
         "round_medians_ms": entrant.medians,
         "load_ms": float(np.median([loaded["load_ms"] for loaded in entrant.loaded])),

@@ -53,7 +53,7 @@ def subjects(asked: Asked, folder: Path) -> list[Subject]:
 
     :raises UserError: an unknown name, a network that cannot take such images, or a file that is no classifier's.
     """
-    if asked.network.lower().endswith(".onnx"):
+    if asked.is_file:
         if asked.sparsities or asked.image_size is not None:
             raise UserError(
                 f"{asked.network} is measured as it is, with its own zeros", "leave out --sparsity and --image-size"

@@ -6,9 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeprune.benching.asked import REFERENCE
+from edgeprune.benching.judging import DIFFERENT, NOT_SHOWN, SAME, doubts, sameness, standings
 from edgeprune.report import wording
+from edgeprune.report.sentences import interval
 
-_MUCH = 0.1  # of the machine's processors, kept busy by others
+ALONE = {
+    SAME: "the same",
+    DIFFERENT: "different: the benchmark disturbs what it measures",
+    NOT_SHOWN: "not shown to be the same, nor to be different",
+}
 HEADS = ("zeros", "runtime", "median", "quartiles", "peak", "speed-up", "95 % interval", "answers")
 
 
@@ -54,25 +60,51 @@ def _grid(lines: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"The speed-up is over {REFERENCE} on the first row's network, in the same rounds."
-    for told in document["fastest"]:
-        ahead = told["ahead_of_ours"]
-        more = f", {ahead:.2f} times as fast as ours" if ahead is not None and ahead > 1 else ""
-        yield f"At {100 * told['sparsity']:.3g} % zeros {told['runtime']} is the fastest{more}."
     floor = document["noise_floor"]
+    for told in standings(document["rows"], floor["value"]):
+        yield _standing(told, document["rows"])
     known = floor["value"] is not None
     yield f"Noise floor: {wording.share(floor['value'])}." if known else f"Noise floor: not known ({floor['reason']})."
-    busy = max((row["other_cores"] or 0.0 for row in document["rows"]), default=0.0)
-    if busy > _MUCH * (document["machine"]["cores"] or 1):
-        yield f"Doubtful: other processes kept up to {busy:.1f} processors busy in the rounds."
+    yield from doubts(document)
     if document["alone"]:
-        found = document["alone"]
-        yield f"{REFERENCE} in the benchmark over {REFERENCE} alone: {found['ratio']:.3f} ({found['verdict']})."
+        yield f"{REFERENCE} in the benchmark over {REFERENCE} alone: {beside_alone(document)}."
     for name, kept in document["denormals"].items():
         if kept is not None:
             yield f"Denormal numbers in {name}: {kept}."
     for name, why in document["absent"].items():
         yield f"Not measured: {name}. {why}"
     yield from _layers(document["layers"])
+
+
+def beside_alone(document: Mapping[str, Any]) -> str:
+    """The ratio of the reference in the benchmark to itself alone, its interval, and what they show."""
+    found = document["alone"]
+    told, edges = f"{found['ratio']:.3f}", found["interval"]
+    verdict = sameness(edges, document["noise_floor"]["value"])
+    if edges:
+        told += f" ({edges[0]:.3f} to {edges[1]:.3f})"
+    return f"{told}, " + ALONE.get(verdict, f"not known ({found['reason']})")
+
+
+def _standing(told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    row = next(row for row in rows if (row["runtime"], row["sparsity"]) == (told["quickest"], told["sparsity"]))
+    runtime = wording.runtime(told["quickest"])
+    time = wording.milliseconds(row["latency_ms"]["median"])
+    first = f"{runtime} is fastest ({time})"
+    if told["fastest"] is None:
+        first = f"{runtime} took least ({time}), not shown to be fastest"
+    passes, rounds = len(row["round_medians_ms"]), row["latency_ms"]["rounds"]
+    others = "; ".join(_relation(other, runtime, passes, rounds) for other in told["others"])
+    return f"At {100 * told['sparsity']:.3g} % zeros {first}: {others}."
+
+
+def _relation(other: Mapping[str, Any], to: str, passes: int, rounds: int) -> str:
+    """In the words of `edgeprune.report.across`."""
+    name = wording.runtime(other["runtime"])
+    said = {"slower": "takes", "faster": "takes only", "within noise": "is within noise,"}.get(other["verdict"])
+    if said is None:
+        return f"{name} cannot be told from {to}, {other['reason']}"
+    return f"{name} {said} {other['ratio']:.3f} times the time ({interval(other['interval'], passes, rounds)})"
 
 
 def _layers(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -33,13 +34,29 @@ def sentences(found: Sequence[Across]) -> list[str]:
     return [each.sentence for each in found if each.role in _TOLD]
 
 
+def quoted_ms(row: Row) -> tuple[float, str]:
+    """What runtimes are ordered by: the latency that the workload quotes, infinite where there is none."""
+    return row.latency_ms.get(row.headline) or float("inf"), row.runtime
+
+
+def turned(other: Contender) -> Contender:
+    """The same comparison seen from the quickest: its latency / the other's, and its verdict."""
+    ends, said = other.ratio_interval, {"slower": "faster", "faster": "slower"}
+    return replace(
+        other,
+        ratio=1 / other.ratio if other.ratio else None,
+        ratio_interval=(1 / ends[1], 1 / ends[0]) if ends else None,
+        verdict=said.get(other.verdict, other.verdict),
+    )
+
+
 def _key(row: Row) -> tuple[Any, ...]:
     """What rows share that differ in the runtime alone."""
     return pairing.session(row), pairing.in_a_path(row), row.name, row.precision
 
 
 def _across(group: Sequence[Row], rows: Sequence[Row]) -> Across:
-    quickest, *rest = sorted(group, key=_quoted)
+    quickest, *rest = sorted(group, key=quoted_ms)
     others = tuple(_against(quickest, other, rows) for other in rest)
     won = all(other.verdict == "slower" for other in others)
     dense = _best_dense(quickest, rows)
@@ -58,10 +75,6 @@ def _across(group: Sequence[Row], rows: Sequence[Row]) -> Across:
     )
 
 
-def _quoted(row: Row) -> tuple[float, str]:
-    return row.latency_ms.get(row.headline) or float("inf"), row.runtime
-
-
 def _best_dense(sparse: Row, rows: Sequence[Row]) -> Row | None:
     """The dense network of the same session and setting on the runtime that is quickest for it."""
     if sparse.role != "sparse":
@@ -69,7 +82,7 @@ def _best_dense(sparse: Row, rows: Sequence[Row]) -> Row | None:
     place = pairing.session(sparse), pairing.in_a_path(sparse), sparse.precision
     same = [row for row in rows if row.role == "dense" and row.runtime != _NOTHING and not row.stand_in]
     fitting = [row for row in same if (pairing.session(row), pairing.in_a_path(row), row.precision) == place]
-    return min(fitting, key=_quoted, default=None)
+    return min(fitting, key=quoted_ms, default=None)
 
 
 def _against(quickest: Row, other: Row, rows: Sequence[Row]) -> Contender:

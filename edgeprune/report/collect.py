@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgeprune.report import across, compare, machines, pairing, sentences, side_by_side, stand_ins
+from edgeprune.report.contests import contests
 from edgeprune.report.headline import headline
 from edgeprune.report.measured import row
 from edgeprune.report.metrics import flatten
@@ -68,7 +69,7 @@ def collect(run: Path) -> Report:
         method=manifest.get("method") or recipe.get("method"),
         pattern=manifest.get("pattern") or recipe.get("prune", {}).get("pattern"),
         target=manifest.get("target") or recipe.get("export", {}).get("target"),
-        headline=headline(by_name.get("sparse"), comparisons, rows),
+        headline=headline(by_name.get("sparse"), contests(comparisons, runtimes), rows),
         sentences=(
             *sentences.statements(by_name.get("sparse"), by_name.get("dense"), comparisons),
             *(f"Compaction: {each.compaction}." for each in networks if each.compaction and each.precision == "fp32"),

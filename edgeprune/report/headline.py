@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeprune.report import wording
+from edgeprune.report.contests import Contest, beside, beside_several
 from edgeprune.report.records import Comparison, Network, Row
 from edgeprune.report.sentences import BLIND_TO_ZEROS, cause, within_error
 from edgeprune.report.stand_ins import ANSWERED
@@ -13,7 +14,7 @@ ALIKE = 0.02  # two shares of zeros this close are told as one
 
 
 def headline(sparse: Network | None, comparisons: Sequence[Comparison], rows: Sequence[Row]) -> str:
-    """What was gained and what it cost, in one sentence."""
+    """What was gained and what it cost, in one sentence; `comparisons` as `contests` chooses them."""
     if sparse is None:
         return "Nothing has been exported yet, so there is nothing to compare."
     return f"{_zeros(sparse)}{_accuracy(comparisons, rows)}; {_latency(comparisons)}."
@@ -99,8 +100,19 @@ def _known(told: Comparison, timed: Sequence[Comparison]) -> str:
     if told.verdict == "slower":
         return _slower(told, timed)
     if all(found.runtime in BLIND_TO_ZEROS for found in timed):
-        return f"it is no faster here, because {wording.runtime(told.runtime)} does not use zeros"
-    return f"no difference in speed could be measured on {place(told, timed) if len(timed) == 1 else 'any device'}"
+        return f"it is no faster here{_blind(timed)}"
+    if len(timed) > 1:
+        return f"no difference in speed could be measured on any device{beside_several(timed)}"
+    return f"no difference in speed could be measured on {_place_beside(told, timed, 'against')}"
+
+
+def _blind(timed: Sequence[Comparison]) -> str:
+    """Why nothing is gained on runtimes that use no zeros; others may have been timed, and taken longer."""
+    names = list(dict.fromkeys(wording.runtime(found.runtime) for found in timed))
+    do_not = f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'} not use zeros"
+    if any(isinstance(found, Contest) and found.each_quickest for found in timed):
+        return f"{beside_several(timed)}: {do_not}"
+    return f", because {do_not}"
 
 
 def _faster(told: Comparison, timed: Sequence[Comparison]) -> str:
@@ -110,19 +122,25 @@ def _faster(told: Comparison, timed: Sequence[Comparison]) -> str:
     elsewhere = [found for found in timed if found.verdict != "faster" and (len(faster) == 1 or found not in own)]
     rest = f" (not so in {wording.plural(len(elsewhere), 'other setting')})" if elsewhere else ""
     if len(faster) == 1:
-        return f"it runs {_times([told])} times as fast on {place(told, timed)}{rest}{cause(told)}"
+        return f"it runs {_times([told])} times as fast on {_place_beside(told, timed)}{rest}{cause(told)}"
     causes = list(dict.fromkeys(map(cause, faster)))
     of_told = ", by its zeros" if told.uses_zeros == "yes" else cause(told)
     why = causes[0] if len(causes) == 1 else f"; {_times([told])} times on {place(told, timed)}{of_told}"
-    return f"it runs {_times(faster)} times as fast on {_of(faster, own)}{rest}{why}"
+    return f"it runs {_times(faster)} times as fast on {_of(faster, own)}{beside_several(faster)}{rest}{why}"
 
 
 def _slower(told: Comparison, timed: Sequence[Comparison]) -> str:
     slower = [found for found in timed if found.verdict == "slower"]
     longer = sorted({f"{found.latency_ratio or 1.0:.2f}" for found in slower}, key=float)
     if len(slower) == 1:
-        return f"it is not faster: on {place(told, timed)} it takes {longer[0]} times as long"
-    return f"it is not faster: on {_of(slower, timed)} it takes {_range(longer)} times as long"
+        return f"it is not faster: on {place(told, timed)} it takes {longer[0]} times as long{beside(told)}"
+    return f"it is not faster: on {_of(slower, timed)} it takes {_range(longer)} times as long{beside_several(slower)}"
+
+
+def _place_beside(told: Comparison, timed: Sequence[Comparison], word: str = "as") -> str:
+    """Where the sparse network ran, and what it is held to where that is not told by the same words."""
+    where, against = place(told, timed), beside(told, word)
+    return f"{where},{against}" if against and ", " in where else f"{where}{against}"
 
 
 def _of(some: Sequence[Comparison], all_of_them: Sequence[Comparison]) -> str:

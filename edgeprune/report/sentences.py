@@ -9,7 +9,7 @@ from edgeprune.report.records import Comparison, Network, Row
 from edgeprune.report.uncertainty import claimable
 
 # Runtimes that multiply a zero like any other number: on these an unstructured mask cannot save time.
-BLIND_TO_ZEROS = ("ort",)
+BLIND_TO_ZEROS = ("ort", "openvino")
 
 
 def comparison_sentence(sparse: Row, dense: Row, found: Comparison) -> str:

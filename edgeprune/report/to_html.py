@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.report import charts, pairing, wording
+from edgeprune.report.contests import Contest, contests
 from edgeprune.report.facts import briefly, describe
 from edgeprune.report.grid import grid
 from edgeprune.report.headline import accuracy, foremost, place
@@ -54,7 +55,8 @@ def tiles(report: Report) -> list[dict[str, str]]:
     """Four numbers for the top of the page: accuracy, zeros, latency and size, dense against sparse."""
     networks = {network.name: network for network in report.networks}
     sparse, dense = networks.get("sparse"), networks.get("dense")
-    return [_accuracy_tile(report), _zeros_tile(sparse), _latency_tile(report.comparisons), _size_tile(sparse, dense)]
+    told = contests(report.comparisons, report.across)
+    return [_accuracy_tile(told, report), _zeros_tile(sparse), _latency_tile(told), _size_tile(sparse, dense)]
 
 
 def _environment(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -110,8 +112,8 @@ def _trainings(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _accuracy_tile(report: Report) -> dict[str, str]:
-    row, found = accuracy(report.comparisons, report.rows)
+def _accuracy_tile(comparisons: Sequence[Comparison], report: Report) -> dict[str, str]:
+    row, found = accuracy(comparisons, report.rows)
     if row is None:
         return {"name": "Top-1", "value": wording.NONE, "note": "not measured"}
     note = f"on {wording.plural(row.images or 0, 'test image')}" + (f", {ANSWERED}" if row.stand_in else "")
@@ -139,9 +141,9 @@ def _latency_tile(comparisons: Sequence[Comparison]) -> dict[str, str]:
     if told.verdict == "not known":
         return {"name": "Speed", "value": wording.NONE, "note": f"not known: {told.reason}"}
     others = len(timed) - 1
-    note = f"{told.verdict}: {place(told, timed)}" + (
-        f"; {wording.plural(others, 'other setting')} below" if others else ""
-    )
+    note = f"{told.verdict}: {place(told, timed)}"
+    note += f", dense with {wording.runtime(told.dense_runtime)}" if isinstance(told, Contest) else ""
+    note += f"; {wording.plural(others, 'other setting')} below" if others else ""
     speed = f"{1 / (told.latency_ratio or 1.0):.2f}{wording.SPACE}{wording.TIMES}"
     return {"name": "Speed", "value": speed, "note": note, "kind": told.verdict.replace(" ", "-")}
 

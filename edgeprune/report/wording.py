@@ -9,7 +9,14 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 
-RUNTIMES = {"ort": "ONNX Runtime", "trt": "TensorRT", "null": "null runtime"}
+RUNTIMES = {
+    "null": "null runtime",
+    "ort": "ONNX Runtime",
+    "sparse_cpu": "sparse_cpu",  # it has no other name
+    "openvino": "OpenVINO",
+    "deepsparse": "DeepSparse",
+    "trt": "TensorRT",
+}
 NETWORKS = {"teacher": "Teacher", "dense": "Dense", "pruned": "Pruned, not retrained", "sparse": "Sparse"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from edgeprune.recipe import Measure
 from edgeprune.steps.export import COMPARED
 from edgeprune.steps.programs import SPARSE_CPU
 from export.bundle import NetworkFile, write_bundle
-from export.native import TRIPLES, build_library, lacks_compiler
+from export.native import TRIPLES, build_library
 from export.targets import TARGETS, Target
+from runtimes.errors import UserError
 from runtimes.files import read_json
 from runtimes.records import Workload
+from runtimes.sparse_cpu import library
 
 _DECODED = 512  # test images that are held in memory at once
 
@@ -28,8 +31,9 @@ def compile(bench: Bench, tick: Tick) -> list[Path]:
     """Write `4-compile/bundle`. What a runtime compiles, it compiles on the device that runs it."""
     networks = exported_networks(bench.run["export"])
     folder = bench.run["compile"] / "bundle"
-    target = TARGETS[bench.recipe.export.target]
-    _write(bench, folder, networks, bench.recipe.measure.runtimes, target, tick)
+    target, runtimes = TARGETS[bench.recipe.export.target], bench.recipe.measure.runtimes
+    built = libraries(target, networks, needed=SPARSE_CPU in runtimes)
+    _write(bench, folder, networks, runtimes, built, tick)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -37,14 +41,16 @@ def compile_for(bench: Bench, target: Target, tick: Tick) -> Path:
     """Write the bundle for a target that is not the recipe's, `4-compile/<target>/bundle`.
 
     It holds the pair that is compared, dense and sparse, in each precision that was exported, and is measured on the
-    target's runtime; on a CPU on sparse_cpu too, where every network has a program for it.
+    target's runtime; on a CPU on sparse_cpu too, where every network in fp32 has a program for it.
     """
     networks = exported_networks(bench.run["export"] / target.name)
     chosen = {name: file for name, file in networks.items() if name.partition("-")[0] in COMPARED}
     folder = bench.run["compile"] / target.name / "bundle"
     chosen = chosen or networks
-    programs = target.runtime == "ort" and all(file.beside for file in chosen.values()) and not lacks_compiler()
-    _write(bench, folder, chosen, (target.runtime, *([SPARSE_CPU] if programs else [])), target, tick)
+    built = libraries(target, chosen, needed=False)
+    exact = [file for file in chosen.values() if file.precision == "fp32"]
+    ours = [SPARSE_CPU] if target.runtime == "ort" and built and all(file.beside for file in exact) else []
+    _write(bench, folder, chosen, (target.runtime, *ours), built, tick)
     return folder
 
 
@@ -65,14 +71,24 @@ def network_file(exported: Path, entry: Mapping[str, Any]) -> NetworkFile:
 def libraries(target: Target, networks: Mapping[str, NetworkFile], *, needed: bool) -> dict[str, Path]:
     """The library of sparse_cpu for each machine that the target may be, where a network has a program for it.
 
-    Without a compiler there are none, which is a `UserError` only where they are `needed`.
+    This machine has one too: bundles are measured here, whatever their target. Where they cannot be built there are
+    none, with a warning; that is a `UserError` only where they are `needed`.
     """
-    if not any(network.beside for network in networks.values()) or (lacks_compiler() and not needed):
+    if not any(network.beside for network in networks.values()):
         return {}
+    here = library.triple()
     triples = [
-        name for name, each in TRIPLES.items() if not each.musl and target.architecture in (each.architecture, "any")
+        name
+        for name, each in TRIPLES.items()
+        if name == here or (name in library.BUNDLED and target.architecture in (each.architecture, "any"))
     ]
-    return {name: build_library(name) for name in triples}
+    try:
+        return {name: build_library(name) for name in triples}
+    except UserError as error:
+        if needed:
+            raise
+        print(f"warning: the bundle has no library of sparse_cpu: {error.message}; {error.hint}", file=sys.stderr)
+        return {}
 
 
 def _write(
@@ -80,7 +96,7 @@ def _write(
     folder: Path,
     networks: Mapping[str, NetworkFile],
     runtimes: Sequence[str],
-    target: Target,
+    built: Mapping[str, Path],
     tick: Tick,
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +108,7 @@ def _write(
         preprocess=bench.data.preprocess.to_json(),
         runtimes=runtimes,
         workload=workload_of(bench.recipe.measure),
-        libraries=libraries(target, networks, needed=SPARSE_CPU in runtimes),
+        libraries=built,
     )
 
 

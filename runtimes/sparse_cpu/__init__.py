@@ -5,15 +5,16 @@ C, see native/edgeprune_sparse.h. This is its door for Python.
 """
 
 import ctypes
+import functools
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from runtimes.errors import UserError
-from runtimes.files import sha256
+from runtimes.files import read_json, sha256
 from runtimes.sparse_cpu import library as libraries
 from runtimes.sparse_cpu.receipt import receipt
 
@@ -83,11 +84,12 @@ def load(path: Path, options: Mapping[str, str]) -> SparseEngine:
     EDGEPRUNE_SPARSE_CPU_KERNELS); `library`, the file of the library (environment: EDGEPRUNE_SPARSE_CPU_LIBRARY).
 
     Raises:
-        UserError: no program, one that is damaged, no library for this machine, or kernels that it cannot run.
+        UserError: no program, one that is damaged or made from another ONNX file than the one at `path`, no library
+            for this machine, or kernels that it cannot run.
     """
     program = _program(path)
     library = libraries.open_library(libraries.find(options, program))
-    kernels = options.get("kernels") or os.environ.get(KERNELS_VARIABLE) or ""
+    kernels = stated(options).get("kernels", "")
     known = _kernels(library)
     if kernels and kernels not in known:
         raise UserError(
@@ -106,7 +108,10 @@ def load(path: Path, options: Mapping[str, str]) -> SparseEngine:
 
 
 def missing() -> Optional[str]:
-    """None where the library for this machine is there and can be loaded; else why not, and what to do."""
+    """None where the library for this machine is there and can be loaded; else why not, and what to do.
+
+    An option or the bundle of a network may bring one all the same: `prepare` says.
+    """
     try:
         libraries.open_library(libraries.find({}))
     except UserError as error:
@@ -116,12 +121,29 @@ def missing() -> Optional[str]:
 
 def version() -> str:
     """The library has no releases of its own: the first digits of its file's hash say which build ran."""
-    return "build {}".format(sha256(libraries.find({}))[:12])
+    return _version(libraries.find({}))
+
+
+def prepare(path: Path, options: Mapping[str, str]) -> str:
+    """The version of the library that `load` takes for the network at `path`; `UserError` as there."""
+    found = libraries.find(options, _program(path))
+    libraries.open_library(found)
+    return _version(found)
+
+
+def stated(options: Mapping[str, str]) -> Dict[str, str]:
+    """The options, with the kernels that the environment forces where they name none."""
+    forced = os.environ.get(KERNELS_VARIABLE)
+    return {**({"kernels": forced} if forced else {}), **options}
 
 
 def kernels() -> List[str]:
     """Names of the kernels that this CPU and its system run, the fastest first; no library is a `UserError`."""
     return _kernels(libraries.open_library(libraries.find({})))
+
+
+def _version(library: Path) -> str:
+    return "build {}".format(sha256(library)[:12])
 
 
 def _threads(given: str) -> int:
@@ -143,10 +165,27 @@ def _program(path: Path) -> Path:
         program, hint = path, "export the network again"
     else:
         program = path.with_name(path.stem + _SUFFIX)
-        hint = "export in fp32 for a CPU; the export's manifest says what sparse_cpu lacks where it wrote no program"
+        hint = "`edgeprune export RUN` writes it for a CPU, in fp32; where it wrote none, its manifest says why"
     if not program.is_file():
         raise UserError("sparse_cpu: {} has no program {} beside it".format(path.name, program.name), hint)
+    if program != path and path.is_file() and not _made_from(program, path, (_stamp(program), _stamp(path))):
+        raise UserError(
+            "sparse_cpu: the program {} was not made from the {} beside it".format(program.name, path.name),
+            "`edgeprune export RUN` writes both again",
+        )
     return program
+
+
+@functools.lru_cache(maxsize=16)
+def _made_from(program: Path, source: Path, _stamps: Tuple[Tuple[int, int], ...]) -> bool:
+    """Whether the program says so. Found out once for files as they are: what `prepare` hashes, no timed load does."""
+    told = read_json(program)
+    return isinstance(told, dict) and told.get("source_sha256") == sha256(source)
+
+
+def _stamp(path: Path) -> Tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def describe(path: Path, options: Mapping[str, str]) -> Dict[str, Any]:

@@ -14,15 +14,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgeprune.benching import Asked, bench
+from edgeprune.benching import OURS, Asked, bench
 from edgeprune.benching.asked import workload_of
+from edgeprune.benching.contest import _FEWER
 from edgeprune.benching.denormals import FLUSHED, KEPT, judged, write_probe
-from edgeprune.benching.entrants import cpu_seconds, interpreter
+from edgeprune.benching.entrants import Images, cpu_seconds, interpreter, missing, program_of
+from edgeprune.benching.layers import _kept_to, load_rate
+from edgeprune.benching.markdown import as_markdown
+from edgeprune.benching.settings import _LEFT_TO_ENVIRONMENT, OF_RUNTIME, without_folders
+from edgeprune.benching.subjects import subjects, write_images
 from edgeprune.cli import app
 from edgeprune.progress import Lines
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
+from runtimes.files import sha256
 from runtimes.records import Workload
+from runtimes.room import Room
+from runtimes.sparse_cpu import library
 from runtimes.tables import resolve
 
 BUSY_US = 3000
@@ -79,6 +87,10 @@ def test_the_machine_the_settings_and_the_time_alone_are_told(measured: dict[str
     assert measured["alone"]["ratio"] > 0
     assert measured["denormals"] == {"null": None, "ort": KEPT}
     assert measured["absent"] == {}
+    assert measured["settings"]["source"] is None
+    assert measured["settings"]["runtimes"]["null"] == {}, "of what is not set nothing is claimed"
+    assert measured["settings"]["runtimes"]["ort"]["spinning"] is False
+    assert measured["fastest"] == [], "the null runtime answers nothing, and ort is alone"
 
 
 def test_a_runtime_that_is_named_has_to_run(tmp_path: Path) -> None:
@@ -128,6 +140,94 @@ def _check_layers(layers: list[dict[str, Any]], rows: list[dict[str, Any]]) -> N
         assert one["limit_gmacs"] == pytest.approx(one["lanes"] * one["loads_per_second"] / 1e9)
     assert any(step["of_limit"] is not None for step in layers[-1]["steps"])
     assert sum(step["macs"] for step in layers[-1]["steps"]) < 0.1 * sum(step["macs"] for step in layers[0]["steps"])
+
+
+def test_a_file_is_measured_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    """A run's export has programs of the compacted network under the names that a bench would write."""
+    path = subjects(Asked("digits-cnn", (0.9,)), tmp_path)[1].path.rename(tmp_path / "denormals.onnx")
+    for old in tmp_path.glob("*-0.onnx"):
+        old.unlink()
+    program = tmp_path / "denormals.program.json"
+    program.write_text("somebody's")
+    found = bench(Asked(str(path), runtimes=(OURS,), workload=tiny(), layers=True), Lines())
+    assert sorted(tmp_path.iterdir()) == [path, program]
+    assert program.read_text() == "somebody's"
+    ours = next(one for one in found["rows"] if one["runtime"] == OURS)
+    assert ours["agreement"]["agrees"] is True
+    assert ours["kernels"] == found["layers"][0]["kernels"]
+    assert found["settings"]["network"] == "denormals.onnx"
+    assert found["settings"]["source"] == {"file": "denormals.onnx", "sha256": sha256(path)}
+    assert str(tmp_path) not in json.dumps(found)
+    assert "networks from files" in as_markdown([found])
+
+
+def test_a_library_that_cannot_be_built_leaves_ours_out_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(triple: str) -> Path:
+        raise UserError("no room to write /a/place/cache: full", "set XDG_CACHE_HOME")
+
+    monkeypatch.delenv("EDGEPRUNE_SPARSE_CPU_LIBRARY", raising=False)
+    monkeypatch.setattr("export.native.build_library", fails)
+    monkeypatch.setattr("export.native.TRIPLES", {library.triple(): None})
+    monkeypatch.setattr("export.native.lacks_compiler", lambda: None)
+    monkeypatch.setattr("edgeprune.benching.asked.PEERS", (OURS, "ort"))
+    found = bench(Asked("digits-cnn", workload=tiny()), Lines())
+    assert found["absent"] == {OURS: "no room to write cache: full: set XDG_CACHE_HOME"}
+    assert [one["runtime"] for one in found["rows"]] == ["ort"]
+    assert "EDGEPRUNE_SPARSE_CPU_LIBRARY" not in os.environ
+    with pytest.raises(UserError, match="no room to write"):
+        bench(Asked("digits-cnn", runtimes=(OURS,), workload=tiny()), Lines())
+
+
+def built_library() -> Path:
+    """The library of sparse_cpu for this machine, from the cache where it is there."""
+    from export.native import TRIPLES, build_library, lacks_compiler
+
+    if library.triple() not in TRIPLES or lacks_compiler() is not None:
+        pytest.skip("the library of sparse_cpu cannot be built here")
+    return build_library(library.triple())
+
+
+def test_what_cannot_load_a_network_is_left_out_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our runtime starts, and cannot load the program, which is damaged."""
+    monkeypatch.setenv("EDGEPRUNE_SPARSE_CPU_LIBRARY", str(built_library()))
+    found = subjects(Asked("digits-cnn"), tmp_path)
+    images = Images(*write_images(found[0], Asked("digits-cnn"), tmp_path))
+    program_of(found[0], tmp_path).write_text("{}")
+    absent = missing((OURS, "ort"), found, Asked("digits-cnn", workload=tiny()), images, tmp_path)
+    assert list(absent) == [OURS]
+    assert "cannot load digits-cnn-0.program.json" in absent[OURS].message
+    named = Asked("digits-cnn", runtimes=(OURS,), workload=tiny())
+    assert missing((OURS,), found, named, images, tmp_path) == {}, "its load then ends the benchmark, with its reason"
+
+
+def test_a_document_that_cannot_be_written_is_told_before_and_an_interruption_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeprune.benching.bench", interrupted)
+    code, _, err = call("--out", str(tmp_path / "bench.json"))
+    assert (code, err) == (130, "\ninterrupted; nothing of a benchmark is kept\n")
+    found = CliRunner().invoke(app, ["bench", "digits-cnn", "--out", str(tmp_path)])
+    assert isinstance(found.exception, UserError)
+
+
+def test_what_cannot_be_written_at_the_end_is_printed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bench.json"
+
+    def measured(*_: object) -> dict[str, Any]:
+        out.mkdir()  # what a disk that fills up does
+        return {"rows": [], "seen": True}
+
+    monkeypatch.setattr("edgeprune.benching.bench", measured)
+    found = CliRunner().invoke(app, ["bench", "digits-cnn", "--json", "--out", str(out)])
+    assert json.loads(found.stdout)["seen"] is True
+    assert found.exception is not None
 
 
 def test_a_word_that_cannot_be_meant_is_two_lines() -> None:
@@ -183,14 +283,63 @@ def test_an_interpreter_is_found_by_path_or_by_name_and_its_link_stays(tmp_path:
     assert interpreter(None) is None
 
 
-def test_more_lanes_are_loaded_at_a_rate_that_a_cpu_can_have() -> None:
-    from edgeprune.benching.layers import load_rate
-    from export.native import TRIPLES, build_library, lacks_compiler
-    from runtimes.sparse_cpu import library
+def test_settings_that_are_told_are_those_that_are_set() -> None:
+    """Against what the runtimes hand to their libraries."""
+    import onnxruntime
 
-    if library.triple() not in TRIPLES or lacks_compiler() is not None:
-        pytest.skip("the library of sparse_cpu cannot be built here")
-    options = {"library": str(build_library(library.triple()))}
+    from runtimes import deepsparse, openvino, ort
+
+    chosen = ort._session_options({"threads": "1"})
+    assert OF_RUNTIME["ort"]["spinning"] is False
+    assert chosen.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert OF_RUNTIME["ort"]["graph_optimisation"] == "all"
+    assert chosen.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    assert OF_RUNTIME["ort"]["execution"] == "sequential"
+    assert chosen.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    given, stated = openvino._properties({}), OF_RUNTIME["openvino"]
+    assert given.pop("INFERENCE_NUM_THREADS") == 1
+    assert [str(value).lower() for value in given.values()] == [
+        str(stated[name]).lower()
+        for name in ("streams", "performance_hint", "precision_hint", "execution_hint", "pinning")
+    ]
+    for name, usual in _LEFT_TO_ENVIRONMENT["deepsparse"].items():
+        assert deepsparse._ENVIRONMENT[name] == usual
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("there is no /srv/me/x y: see /a/b.so, or https://a.org/b", "there is no x y: see b.so, or https://a.org/b"),
+        ("a relative/path and 1/2 stay, '/a/b/c' goes", "a relative/path and 1/2 stay, 'c' goes"),
+    ],
+)
+def test_folders_of_this_machine_do_not_leave_it(text: str, expected: str) -> None:
+    assert without_folders(text) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system keeps no thread to a processor")
+def test_the_roofline_is_measured_on_the_processors_that_are_named() -> None:
+    before = os.sched_getaffinity(0)
+    one = min(before)
+    with _kept_to([one]):
+        assert os.sched_getaffinity(0) == {one}
+    with _kept_to([]):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
+
+
+def test_too_little_memory_is_told_in_words_that_a_benchmark_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter([100 << 20, 10 << 20])
+    monkeypatch.setattr("runtimes.room._available", lambda: next(left))
+    room = Room(2, 1, _FEWER)
+    with pytest.raises(UserError, match="do not fit") as refused:
+        room.one_more()
+    assert "--runtime" in refused.value.hint
+    assert "--network" not in refused.value.hint
+
+
+def test_more_lanes_are_loaded_at_a_rate_that_a_cpu_can_have() -> None:
+    options = {"library": str(built_library())}
     assert load_rate(2, options) == 0
     single, four = load_rate(1, options), load_rate(4, options)
     assert 1e7 < single < 1e11

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from toys import Toy
 
-from edgeprune.benching.asked import Asked, cpus_of, pythons_of, workload_of
+from edgeprune.benching.asked import Asked, check_out, cpus_of, pythons_of, workload_of
 from edgeprune.benching.subjects import apply_masks, maskable, network, preprocess, subjects, write_images
 from edgeprune.models import build
 from export.targets import TARGETS
@@ -125,6 +125,8 @@ def test_images_have_the_networks_shape_and_fill_whole_batches(tmp_path: Path) -
         ({"runtimes": ("onnx",)}, "unknown runtime 'onnx'"),
         ({"runtimes": ("trt",)}, "builds engines of its own"),
         ({"pythons": {"deepspars": "python3"}}, "unknown runtime 'deepspars'"),
+        ({"pythons": {"null": "python3"}}, "an interpreter for null, which is not measured"),
+        ({"runtimes": ("ort",), "pythons": {"openvino": "x"}}, "an interpreter for openvino, which is not measured"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(wrong: dict[str, object], words: str) -> None:
@@ -147,3 +149,17 @@ def test_words_of_the_command_line_are_read() -> None:
 def test_the_reference_is_always_among_the_runtimes() -> None:
     assert Asked("x", runtimes=("null",)).wanted == ("null", "ort")
     assert set(Asked("x").wanted) == {"sparse_cpu", "ort", "openvino", "deepsparse"}
+
+
+def test_where_the_document_goes_is_tried_before_anything_is_timed(tmp_path: Path) -> None:
+    check_out(None)
+    kept = tmp_path / "kept.json"
+    kept.write_text("before")
+    check_out(kept)
+    check_out(tmp_path / "new" / "bench.json")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept.json", "new"]
+    assert kept.read_text() == "before"
+    with pytest.raises(UserError, match="is a folder"):
+        check_out(tmp_path)
+    with pytest.raises(UserError, match="cannot be written"):
+        check_out(kept / "bench.json")

@@ -1,5 +1,6 @@
 """The compiled library: what it exports and asks of a system, and the cache that holds it."""
 
+import errno
 import os
 import re
 import struct
@@ -153,6 +154,41 @@ def test_without_a_compiler_and_for_a_strange_machine_the_user_is_told(toys, mon
         native.build_library("x86_64-linux-gnu")
 
 
-def test_the_command_builds_what_it_is_asked_for(toys, capsys):
-    native.main(["x86_64-linux-gnu"])
+def test_a_cache_that_cannot_be_written_is_the_users_error(toys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    with monkeypatch.context() as changed:
+        changed.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "file"))
+        with pytest.raises(UserError, match="cannot be built") as told:
+            native.build_library("x86_64-linux-gnu")
+        assert "ZIG_GLOBAL_CACHE_DIR" in told.value.hint
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot be written") as told:
+        native.build_library("x86_64-linux-gnu")
+    assert "set XDG_CACHE_HOME" in told.value.hint
+
+
+def test_a_full_disk_is_the_users_error(toys, monkeypatch):
+    def full(made, kept):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(native, "_put", full)
+    with pytest.raises(UserError, match="no room to write") as told:
+        native.build_library("x86_64-linux-gnu")
+    assert "set XDG_CACHE_HOME" in told.value.hint
+
+
+def test_a_compiler_without_a_record_of_its_installation_tells_its_version_itself(monkeypatch):
+    def unknown(name):
+        raise native.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(native.importlib.metadata, "version", unknown)
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", native.compiler_version())
+
+
+def test_the_command_builds_what_it_is_asked_for_and_says_in_two_lines_what_it_cannot(toys, capsys):
+    assert native.main(["x86_64-linux-gnu"]) == 0
     assert Path(capsys.readouterr().out.strip()).name == library.NAME
+    assert native.main(["x86_64-linux-gmu"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 2

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from run_folder import latencies, measurement, put, sha
+from run_folder import with_compacted
 
 from edgeprune.report import to_html, to_markdown
 from edgeprune.report.collect import collect
 from edgeprune.report.wording import compacted, network
-from runtimes.files import read_json, write_json
-
-
-def with_compacted(run: Path, median_ms: float) -> Path:
-    """The run with a compacted network of that latency."""
-    path = run / "3-export" / "manifest.json"
-    manifest = read_json(path)
-    sparse = manifest["networks"]["sparse"]
-    name = "sparse-compact"
-    manifest["networks"][name] = {
-        **sparse, "file": "model.compact.onnx", "network": "sparse", "sha256": sha(name),
-        "compaction": {"summary": ["12 channels removed"], "removed": {"channels": 12}},
-    }  # fmt: skip
-    write_json(path, manifest)
-    measured = measurement("sparse", latency_ns=latencies(median_ms, seed=9))
-    put(run, replace(measured, name=name, network_sha256=sha(name)))
-    return run
 
 
 def test_both_are_compared_with_the_dense_network(run: Path) -> None:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeprune.report import uncertainty
@@ -91,6 +91,7 @@ def test_quantiles_invert_the_counted_distribution_function(values, percent):
     assert below < percent / 100 or (percent == 0 and below == 0)
 
 
+@settings(deadline=None)  # it goes through all tosses one by one
 @given(st.integers(0, 9), st.integers(0, 9))
 def test_mcnemar_counts_the_coin_tosses_that_are_as_lopsided(first, second):
     """All 2^n ways in which n images could have fallen to either network, each as likely."""

@@ -50,6 +50,7 @@ def test_a_changed_or_lost_file_is_named(bundle, name):
         lambda manifest: manifest["files"].update({"../../secret": "00"}),
         lambda manifest: manifest["files"].pop("model.onnx"),
         lambda manifest: manifest["inputs"].update(n="many"),
+        lambda manifest: manifest["workload"].update(options={"library": "/tmp/theirs.so"}),
         lambda manifest: manifest["inputs"]["preprocess"].pop("std"),
     ],
 )

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from tiny_networks import QUICK, WEIGHTS
 
-from runtimes import RUNTIMES, sampler
+from runtimes import RUNTIMES, null, sampler
 from runtimes.bundle import Network, read_bundle
 from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
+from runtimes.files import read_json, write_json
 from runtimes.jobs import Job
 from runtimes.measure import baselines, measure
 from runtimes.readings import ROOT, Reading
@@ -259,6 +260,26 @@ def test_a_batch_larger_than_the_images_is_filled(pristine_bundle, tmp_path):
     found = measure(read_bundle(pristine_bundle), tmp_path, ["ort"], ["dense"], wide, str)["ort-dense.json"]
     assert found.batch == 128
     assert found.throughput_ips == pytest.approx(128e3 / found.latency_ms["mean"])
+
+
+def test_a_runtime_gets_a_network_that_it_does_not_read_only_where_both_are_named(bundle, tmp_path):
+    manifest = read_json(bundle / "manifest.json")
+    manifest["networks"]["sparse"]["precision"] = "int8"
+    write_json(bundle / "manifest.json", {**manifest, "runtimes": ["null", "sparse_cpu"]})
+    work = QUICK.changed(rounds=1, accuracy=False)
+    assert list(measure(read_bundle(bundle), tmp_path, [], ["sparse"], work, str)) == ["null-sparse.json"]
+    write_json(bundle / "manifest.json", {**manifest, "runtimes": ["sparse_cpu"]})
+    with pytest.raises(UserError, match="none of the networks sparse is for sparse_cpu"):
+        measure(read_bundle(bundle), tmp_path, [], ["sparse"], work, str)
+    with pytest.raises(UserError, match=r"model\.onnx has no program"):
+        measure(read_bundle(bundle), tmp_path, ["sparse_cpu"], ["sparse"], work, str)
+
+
+def test_what_the_environment_forces_on_a_runtime_is_told_in_the_workload(pristine_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(null, "stated", lambda options: {"forced": "1", **options}, raising=False)
+    work = QUICK.changed(rounds=1, accuracy=False, options={"busy_us": "1"})
+    measured = measure(read_bundle(pristine_bundle), tmp_path, ["null"], ["dense"], work, str)
+    assert measured["null-dense.json"].workload["options"] == {"forced": "1", "busy_us": "1"}
 
 
 def test_a_bundle_with_a_changed_file_is_not_run(bundle, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from architecture_rules import ROOT
 from fake_boards import BOARDS, make_board
 
-from runtimes import __main__, installing, ort
+from runtimes import __main__, installing, ort, sparse_cpu
 from runtimes import probe as probing
 from runtimes.board import needs as needing
 from runtimes.board.needs import board_needs, is_jetson
@@ -180,6 +180,20 @@ def test_what_a_runtime_says_is_cut_where_the_command_is_known_better():
 
 
 FACTS = {"reasons": {}, "l4t": None, "soc": None}
+
+
+@pytest.mark.parametrize(("triple", "fine"), [("aarch64-linux-gnu", True), ("aarch64-linux-musl", False)])
+def test_a_board_lacks_no_library_that_bundles_bring(monkeypatch, triple, fine):
+    def need(told):
+        return probing._runtime_needs({"sparse_cpu": {"version": None, "missing": told}}, FACTS)[0]
+
+    monkeypatch.setattr("runtimes.sparse_cpu.library.triple", lambda: triple)
+    monkeypatch.setattr("runtimes.sparse_cpu.library._found", lambda program: iter(()))
+    monkeypatch.delenv("EDGEPRUNE_SPARSE_CPU_LIBRARY", raising=False)
+    told = need(sparse_cpu.missing())
+    assert (told.fine, told.needed) == (fine, False)
+    assert ("bundles bring its library" in told.found) == fine
+    assert not need("sparse_cpu: the library gone.so is not there: name another, or none").fine
 
 
 def test_a_power_source_is_looked_for_once(tmp_path, monkeypatch):

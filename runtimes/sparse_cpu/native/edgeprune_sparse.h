@@ -27,6 +27,10 @@ typedef struct es_options {
 
 enum { ES_MAX_THREADS = 64 };
 
+/* The number of this interface, raised with each change that a caller has to know of; es_abi is the library's own. */
+enum { ES_ABI = 1 };
+ES_API int32_t es_abi(void);
+
 /* Load the program whose JSON file lies at `path`.
  *
  * NULL on failure, with one line of text, what is wrong and where, in `error` (cut to `error_bytes`, always ended). */

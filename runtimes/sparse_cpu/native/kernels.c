@@ -15,6 +15,8 @@ const es_kernel_set *const es_all_kernels[] = {&es_kernels_neon, &es_kernels_sca
 const es_kernel_set *const es_all_kernels[] = {&es_kernels_scalar, NULL};
 #endif
 
+int32_t es_abi(void) { return ES_ABI; }
+
 const es_kernel_set *es_pick_kernels(const char *name) {
     for (const es_kernel_set *const *set = es_all_kernels; *set; set++) {
         if ((!name || !*name || strcmp(name, (*set)->name) == 0) && (*set)->runs_here()) return *set;

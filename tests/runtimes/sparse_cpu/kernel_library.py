@@ -107,7 +107,7 @@ def static_runner(triple):
     """
     settings = repr((native.FLAGS, native.RELEASE, native.KERNEL_FLAGS, importlib.metadata.version("ziglang")))
     own = hashlib.sha256(RUNNER.read_bytes() + settings.encode()).hexdigest()[:12]
-    made = library.cache() / f"{library.digest()}-{own}-runner" / triple / "run_program"
+    made = library.cache() / f"{library.digest(library.NATIVE)}-{own}-runner" / triple / "run_program"
     if not made.exists():
         with TemporaryDirectory() as folder, files.replacing(made) as temporary:
             shutil.copy(build_static_runner(triple, Path(folder)), temporary)

@@ -1,6 +1,9 @@
 """sparse_cpu as a runtime: options, answers, what it says of its layers, and what it refuses."""
 
+import os
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +14,11 @@ from export import native
 from export.program import write_program
 from runtimes import sparse_cpu
 from runtimes.bundle import Network
+from runtimes.engine_process import EngineProcess
 from runtimes.errors import UserError
+from runtimes.files import sha256
 from runtimes.jobs import takes
+from runtimes.records import Workload
 from runtimes.sparse_cpu import library
 from runtimes.sparse_cpu.receipt import SKIPPING, receipt
 
@@ -62,7 +68,7 @@ def test_the_receipt_says_which_layers_skip_their_zeros(paths):
     told = sparse.receipt
     assert told["verdict"] == "yes"
     assert told["chosen_layers"] == ["layer/Conv"]
-    assert told["kernels"] == sparse_cpu.kernels()[0]
+    assert told["kernels"] == os.environ.get(sparse_cpu.KERNELS_VARIABLE, sparse_cpu.kernels()[0])
     assert told["kernels"] in told["reason"]
     assert {layer["layer"]: layer["sparse"] for layer in told["tactics"]} == {"layer/Conv": True, "classifier": False}
     assert all(layer["ms"] > 0 for layer in told["tactics"])
@@ -146,3 +152,49 @@ def test_an_onnx_file_stands_for_the_program_beside_it(paths):
     assert engine.shape == SHAPE
     assert engine.classes == CLASSES
     engine.close()
+
+
+def test_a_program_of_another_onnx_file_is_not_taken_for_the_one_beside_it(tmp_path):
+    source = tmp_path / "net.onnx"
+    source.write_bytes(b"a network")
+    write_program(replace(network(0.0), source_sha256=sha256(source)), tmp_path / "net.program.json")
+    sparse_cpu.load(source, {}).close()
+    source.write_bytes(b"its next version")
+    for look in (sparse_cpu.load, sparse_cpu.prepare):
+        with pytest.raises(UserError, match=r"net\.program\.json was not made from the net\.onnx beside it") as told:
+            look(source, {})
+        assert "edgeprune export RUN" in told.value.hint
+
+
+def test_a_worker_takes_the_library_that_an_option_names_and_tells_its_version(paths, tmp_path, monkeypatch):
+    named = tmp_path / "named.so"
+    shutil.copyfile(native.build_library(library.triple()), named)
+    with named.open("ab") as file:
+        file.write(b"another build")  # behind the end: it loads as before
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.delenv(library.PATH_VARIABLE, raising=False)
+    np.save(tmp_path / "images.npy", np.zeros((2, *SHAPE[1:], SHAPE[0]), np.uint8))
+    asked = {
+        "runtime": "sparse_cpu",
+        "file": str(paths / "dense.program.json"),
+        "precision": "fp32",
+        "engines": str(tmp_path),
+        "build": 0,
+        "images": [str(tmp_path / "images.npy")],
+        "preprocess": {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3},
+        "workload": Workload(warmup_s=0.0, options={"library": str(named)}).to_json(),
+    }
+    with EngineProcess("dense", "sparse_cpu", asked) as process:
+        assert process.answer("start")["runtime_version"] == f"build {sha256(named)[:12]}"
+        assert process.ask("load")["classes"] == CLASSES
+    unnamed = {**asked, "workload": Workload().to_json()}
+    with EngineProcess("dense", "sparse_cpu", unnamed) as process, pytest.raises(UserError, match="there is no"):
+        process.answer("start")
+
+
+def test_kernels_that_the_environment_forces_are_an_option_of_the_workload(monkeypatch):
+    monkeypatch.setenv(sparse_cpu.KERNELS_VARIABLE, "scalar")
+    assert sparse_cpu.stated({"busy_us": "1"}) == {"kernels": "scalar", "busy_us": "1"}
+    assert sparse_cpu.stated({"kernels": "avx2"}) == {"kernels": "avx2"}
+    monkeypatch.delenv(sparse_cpu.KERNELS_VARIABLE)
+    assert sparse_cpu.stated({}) == {}
