@@ -62,7 +62,11 @@ class SparseEngine:
     def profile(self, rounds: int) -> List[int]:
         """Nanoseconds of each step in the order of `described["steps"]`: the least of `rounds` runs of one image."""
         ns = np.zeros(len(self.described["steps"]), dtype=np.int64)
-        self._library.es_profile(self._held(), rounds, ns.ctypes.data, len(ns))
+        if self._library.es_profile(self._held(), rounds, ns.ctypes.data, len(ns)) != len(ns):
+            raise UserError(
+                "sparse_cpu: {} rounds cannot be profiled".format(rounds),
+                "ask for 1 or more",
+            )
         return [int(each) for each in ns]
 
     def close(self) -> None:

@@ -1,7 +1,11 @@
-/* edgeprune's sparse runtime for CPUs: load a program, answer images. The whole public interface.
+/* edgeprune's sparse runtime for CPUs: load a program, answer images. The whole public interface
+ * (rate.h has a measure for benchmarks).
  *
  * A program is two files that `edgeprune export` writes: NAME.program.json, and NAME.program.npz beside it. Nothing in
  * them is trusted: what is not sound is refused by es_load, before the first kernel runs.
+ *
+ * A child made by fork has none of a network's threads: load it there. FTZ and DAZ are left as the caller has them; set
+ * them before loading, so that all threads of a network have the same.
  *
  * A network may be used from one thread at a time; different networks are independent. No function writes to stdout or
  * stderr, none ends the process.

@@ -13,11 +13,6 @@
 
 enum { LINE = 64 };
 
-/* More than any network for images needs; a program that asks for it is refused before the memory is touched. */
-static const int64_t MOST_ACTIVATION_BYTES = (int64_t)4 << 30;
-
-
-
 static es_network *refused(es_network *network, char *error, size_t error_bytes, const char *format, ...) {
     if (error && error_bytes) {
         va_list arguments;
@@ -36,13 +31,14 @@ static void *zeros(int64_t bytes) {
     return memory;
 }
 
-static int64_t floats_of_value(const es_network *network, const es_value *value) {
+static int64_t floats_of_value(const es_network *network, const es_form *value) {
     int64_t channel = value->plane.stride * network->kernels->lanes;
-    return value->passing ? channel * network->threads : es_plane_floats(&value->plane);
+    int32_t held = network->threads < value->plane.channels ? network->threads : value->plane.channels;
+    return value->passing ? channel * held : es_plane_floats(&value->plane);
 }
 
 /* One for each tensor that is alive at a time, as large as the largest of those that take turns in it. */
-static int allocate_buffers(es_network *network) {
+static es_problem allocate_buffers(es_network *network) {
     es_plan *plan = &network->plan;
     network->buffers = calloc((size_t)plan->n_buffers, sizeof *network->buffers);
     int64_t *floats = calloc((size_t)plan->n_buffers, sizeof *floats);
@@ -53,20 +49,20 @@ static int allocate_buffers(es_network *network) {
         if (own > floats[buffer]) floats[buffer] = own;
     }
     for (int32_t i = 0; i < plan->n_buffers && !failed; i++) network->activation_bytes += floats[i] * 4;
-    failed = failed || network->activation_bytes > MOST_ACTIVATION_BYTES;
-    for (int32_t i = 0; i < plan->n_buffers && !failed; i++) {
+    int large = network->activation_bytes > ES_MOST_ACTIVATION_BYTES;
+    for (int32_t i = 0; i < plan->n_buffers && !failed && !large; i++) {
         network->buffers[i] = zeros(floats[i] * 4);
         failed = !network->buffers[i];
     }
     free(floats);
-    return failed ? -1 : 0;
+    return failed ? ES_NO_MEMORY : large ? ES_TOO_LARGE : ES_FINE;
 }
 
 static float *data_of(const es_network *network, int32_t value) {
     return value == ES_OUTSIDE ? NULL : network->buffers[network->plan.values[value].buffer];
 }
 
-/* The caller's floats as a plane: nothing of it is read but how many there are. */
+/* The caller's floats have none: all zeros, and nothing of it is read. */
 static es_plane plane_of(const es_network *network, int32_t value) {
     return value == ES_OUTSIDE ? (es_plane){0} : network->plan.values[value].plane;
 }
@@ -96,7 +92,8 @@ static int pack(es_network *network, es_step *step) {
     if (step->kind == ES_K_RELAY && !step->in[0].flat && !step->out.flat) return es_find_sources(step);
     if (!operation) return 0;
     step->activation = operation->activation;
-    if (own_copy(&step->bias, operation->bias, channels) || own_copy(&step->scale, operation->scale, channels)) return -1;
+    if (own_copy(&step->bias, operation->bias, channels)) return -1;
+    if (own_copy(&step->scale, operation->scale, channels)) return -1;
     int failed = 0;
     if (operation->op == ES_CONV) failed = es_pack_conv(step, network->kernels->lanes);
     if (operation->op == ES_LINEAR) failed = es_pack_linear(&operation->weights, network->kernels->lanes, step);
@@ -151,16 +148,24 @@ static int make_step(es_network *network, int32_t number) {
     return step->kernel ? cut(step, network->threads) : -1;
 }
 
-static int build(es_network *network) {
-    if (es_make_plan(network->program, network->kernels->lanes, &network->plan)) return -1;
-    if (allocate_buffers(network)) return -1;
+static es_problem build(es_network *network) {
+    es_problem problem = es_make_plan(network->program, network->kernels->lanes, &network->plan);
+    if (!problem) problem = allocate_buffers(network);
+    if (problem) return problem;
     network->steps = calloc((size_t)network->plan.n_steps, sizeof *network->steps);
-    if (!network->steps) return -1;
+    if (!network->steps) return ES_NO_MEMORY;
     for (int32_t i = 0; i < network->plan.n_steps; i++)
-        if (make_step(network, i)) return -1;
+        if (make_step(network, i)) return ES_NO_MEMORY;
     network->pool = es_pool_new(network->threads);
-    network->description = network->pool ? es_describe_network(network) : NULL;
-    return network->description ? 0 : -1;
+    if (!network->pool) return ES_NO_THREAD;
+    network->description = es_describe_network(network);
+    return network->description ? ES_FINE : ES_NO_MEMORY;
+}
+
+static const char *told(es_problem problem) {
+    return problem == ES_NO_MEMORY   ? "no memory is left"
+           : problem == ES_NO_THREAD ? "the system gives no more threads"
+                                     : "its activations would take more than 4 GiB";
 }
 
 es_network *es_load(const char *path, const es_options *options, char *error, size_t error_bytes) {
@@ -170,16 +175,19 @@ es_network *es_load(const char *path, const es_options *options, char *error, si
     network->threads = options ? options->threads : 1;
     if (!path) return refused(network, error, error_bytes, "no path is given");
     if (network->threads < 1 || network->threads > ES_MAX_THREADS)
-        return refused(network, error, error_bytes, "%d threads: 1 to %d are possible", network->threads, ES_MAX_THREADS);
+        return refused(network, error, error_bytes, "%d threads: 1 to %d are possible", network->threads,
+                       ES_MAX_THREADS);
     network->kernels = es_pick_kernels(wanted);
     if (!network->kernels)
-        return refused(network, error, error_bytes, "the kernels '%s' do not run here; these do: %s", wanted, es_kernels());
+        return refused(network, error, error_bytes, "the kernels '%s' do not run here; these do: %s", wanted,
+                       es_kernels());
     network->program = es_read_program(path, error, error_bytes);
     if (!network->program) {
         es_free(network);
         return NULL;
     }
-    if (build(network)) return refused(network, error, error_bytes, "%s: no memory is left, or no thread", path);
+    es_problem problem = build(network);
+    if (problem) return refused(network, error, error_bytes, "%s: %s", path, told(problem));
     return network;
 }
 

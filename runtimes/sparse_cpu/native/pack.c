@@ -28,7 +28,6 @@ static int32_t piece(int32_t whole, int32_t most) {
 
 typedef struct window {
     int32_t area, group_inputs, group_rows;
-    const es_step *step;
 } window;
 
 static window window_of(const es_step *step) {
@@ -37,7 +36,6 @@ static window window_of(const es_step *step) {
         .area = conv->kernel[0] * conv->kernel[1],
         .group_inputs = step->in[0].channels / conv->groups,
         .group_rows = step->out.channels / conv->groups,
-        .step = step,
     };
 }
 
@@ -72,7 +70,8 @@ static void fill_sparse(es_step *step, es_entry *entries, int32_t channels) {
                     to[1]++;
                     continue;
                 }
-                int64_t offset = (channel % channels) * step->in[0].stride + tap_offset(step, entries[i].column % at.area);
+                int64_t offset = (channel % channels) * step->in[0].stride;
+                offset += tap_offset(step, entries[i].column % at.area);
                 sparse->values[*to] = entries[i].value;
                 sparse->offsets[(*to)++] = (uint16_t)offset;
             }
@@ -139,7 +138,8 @@ static int pack_dense(es_step *step, int32_t width) {
 static void unroll_pointwise(es_step *step) {
     const es_operation *conv = step->operation;
     es_plane *planes[3] = {&step->in[0], &step->out, &step->add};
-    if (conv->kernel[0] * conv->kernel[1] * conv->stride[0] * conv->stride[1] > 1 || step->out.partial) return;
+    if (conv->kernel[0] > 1 || conv->kernel[1] > 1 || conv->stride[0] > 1 || conv->stride[1] > 1) return;
+    if (step->out.partial) return;
     for (int i = 0; i < 4; i++)
         if (conv->padding[i]) return;
     for (int i = 0; i < (step->add_data ? 3 : 2); i++)
@@ -292,7 +292,8 @@ int64_t es_packed_bytes(const es_step *step) {
     const es_sparse *sparse = &step->sparse;
     if (sparse->values) {
         int64_t cells = sparse->blocks * rows;
-        bytes += sparse->first[cells] * 6 + (cells + 1) * 4 + sparse->blocks * 8 + (sparse->counts ? rows * ES_TAPS * 2 : 0);
+        bytes += sparse->first[cells] * 6 + (cells + 1) * 4 + (sparse->base ? sparse->blocks * 8 : 0);
+        bytes += sparse->counts ? rows * ES_TAPS * 2 : 0;
     }
     if (step->dense.values && step->kind == ES_K_CONV_DENSE) {
         bytes += ((int64_t)blocks_of(step) * step->dense.width + 1) * step->operation->weights.columns * 4;

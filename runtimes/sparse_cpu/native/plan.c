@@ -10,7 +10,8 @@ typedef struct planner {
     const es_program *program;
     es_plan *plan;
     int32_t grid_rows, grid_columns;
-    int32_t *own; /* for each tensor its own value, the one its operation writes; -1: not written yet */
+    int32_t *own; /* for each tensor its own form, the one its operation writes; -1: not written yet */
+    int32_t *forms; /* for each tensor the latest of its forms, which leads to the others; -1: none */
     int32_t room_values, room_steps;
     int may_fold;
     int failed;
@@ -35,8 +36,9 @@ static int32_t new_value(planner *at, int32_t tensor, int32_t buffer, int32_t fl
     plan->values = grown(at, plan->values, plan->n_values, &at->room_values, sizeof *plan->values);
     if (at->failed) return 0;
     plan->values[plan->n_values] =
-        (es_value){.tensor = tensor, .buffer = buffer, .flat = flat, .tile_height = height, .tile_width = width};
-    return plan->n_values++;
+        (es_form){.tensor = tensor, .buffer = buffer, .flat = flat, .tile_height = height, .tile_width = width,
+                   .next = at->forms[tensor]};
+    return at->forms[tensor] = plan->n_values++;
 }
 
 static es_planned *new_step(planner *at, es_kind kind, const es_operation *operation) {
@@ -75,23 +77,23 @@ static int32_t relay(planner *at, int32_t tensor, int32_t flat, int32_t height, 
 
 /* The tensor in the form asked for: as it is, as it was copied before, or copied now. */
 static int32_t wanted(planner *at, int32_t tensor, int32_t flat, int32_t height, int32_t width) {
-    for (int32_t i = 0; i < at->plan->n_values; i++) {
-        const es_value *value = &at->plan->values[i];
-        if (value->tensor != tensor || value->flat != flat) continue;
+    for (int32_t i = at->forms[tensor]; i >= 0; i = at->plan->values[i].next) {
+        const es_form *value = &at->plan->values[i];
+        if (value->flat != flat) continue;
         if (flat || (value->tile_height == height && value->tile_width == width)) return i;
     }
     return relay(at, tensor, flat, height, width);
 }
 
 static int32_t wanted_like(planner *at, int32_t tensor, int32_t other) {
-    es_value like = at->plan->values[other];
+    es_form like = at->plan->values[other];
     return wanted(at, tensor, like.flat, like.tile_height, like.tile_width);
 }
 
 static int32_t wanted_flat(planner *at, int32_t tensor) { return wanted(at, tensor, 1, 0, 0); }
 
 /* Whether tiles of the value, each cut down by the stride, are tiles of the output. */
-static int strides_into(const planner *at, const es_value *value, const es_operation *operation) {
+static int strides_into(const planner *at, const es_form *value, const es_operation *operation) {
     const es_tensor *out = tensor_of(at, operation->output);
     if (value->flat) return 0;
     if (value->tile_height % operation->stride[0] || value->tile_width % operation->stride[1]) return 0;
@@ -102,8 +104,8 @@ static int strides_into(const planner *at, const es_value *value, const es_opera
 /* The input of a window that slides: as it lies if the stride allows, else cut into tiles that it divides. */
 static int32_t wanted_for_window(planner *at, const es_operation *operation) {
     int32_t tensor = operation->inputs[0];
-    for (int32_t i = 0; i < at->plan->n_values; i++)
-        if (at->plan->values[i].tensor == tensor && strides_into(at, &at->plan->values[i], operation)) return i;
+    for (int32_t i = at->forms[tensor]; i >= 0; i = at->plan->values[i].next)
+        if (strides_into(at, &at->plan->values[i], operation)) return i;
     int32_t height = natural_height(at, operation->output), width = natural_width(at, operation->output);
     int32_t covers_height = ceil_of(tensor_of(at, tensor)->height, (int64_t)operation->stride[0] * at->grid_rows);
     int32_t covers_width = ceil_of(tensor_of(at, tensor)->width, (int64_t)operation->stride[1] * at->grid_columns);
@@ -112,7 +114,7 @@ static int32_t wanted_for_window(planner *at, const es_operation *operation) {
     return relay(at, tensor, 0, height * operation->stride[0], width * operation->stride[1]);
 }
 
-static void ask_halo(es_value *value, const es_operation *operation, int32_t out_height, int32_t out_width) {
+static void ask_halo(es_form *value, const es_operation *operation, int32_t out_height, int32_t out_width) {
     const int32_t *kernel = operation->kernel, *stride = operation->stride, *dilation = operation->dilation;
     const int32_t *padding = operation->padding;
     int32_t below = stride[0] * (out_height - 1) + (kernel[0] - 1) * dilation[0] - padding[0] - (value->tile_height - 1);
@@ -128,8 +130,8 @@ static int all_are(const int32_t *numbers, int n, int32_t wanted) {
     return 1;
 }
 
-/* Whether the folded kernel takes it: 3 x 3 over an image of the same size, in tiles for whose sums there are registers. */
-static int can_fold(const planner *at, const es_operation *conv, const es_value *in) {
+/* Whether the folded kernel takes it: 3 x 3 over an image of the same size, in tiles whose sums fit into registers. */
+static int can_fold(const planner *at, const es_operation *conv, const es_form *in) {
     int32_t lanes = at->grid_rows * at->grid_columns;
     if (!at->may_fold || lanes < 4 || lanes == 8 || conv->groups > 1 || !es_is_sparse(&conv->weights)) return 0;
     if (!all_are(conv->kernel, 2, 3) || !all_are(conv->stride, 2, 1) || !all_are(conv->dilation, 2, 1)) return 0;
@@ -139,7 +141,7 @@ static int can_fold(const planner *at, const es_operation *conv, const es_value 
 static void plan_window(planner *at, const es_operation *operation, es_kind kind) {
     int32_t in = wanted_for_window(at, operation);
     if (at->failed) return;
-    es_value *value = &at->plan->values[in];
+    es_form *value = &at->plan->values[in];
     int32_t height = value->tile_height / operation->stride[0], width = value->tile_width / operation->stride[1];
     if (kind == ES_K_CONV_SPARSE && can_fold(at, operation, value)) kind = ES_K_CONV_FOLDED;
     if (kind != ES_K_CONV_FOLDED) ask_halo(value, operation, height, width);
@@ -164,7 +166,7 @@ static void plan_alike(planner *at, const es_operation *operation, es_kind kind)
         inputs[i] = scales ? wanted_flat(at, operation->inputs[i]) : wanted_like(at, operation->inputs[i], inputs[0]);
     }
     if (at->failed) return;
-    es_value like = at->plan->values[inputs[0]];
+    es_form like = at->plan->values[inputs[0]];
     int32_t out = writes(at, operation->output, like.flat, like.tile_height, like.tile_width);
     es_planned *step = new_step(at, kind, operation);
     memcpy(step->inputs, inputs, (size_t)operation->n_inputs * sizeof *inputs);
@@ -226,23 +228,18 @@ static void plan_operation(planner *at, const es_operation *operation) {
     }
 }
 
-static int32_t readers(const es_plan *plan, int32_t value) {
-    int32_t n = 0;
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++) n += plan->steps[i].inputs[j] == value;
-        n += plan->steps[i].add == value;
-    }
-    return n;
+/* For each form how many steps read it, and the last that does. */
+static void note_reader(es_plan *plan, int32_t form, int32_t step) {
+    if (form < 0) return;
+    plan->values[form].readers++;
+    plan->values[form].last_reader = step;
 }
 
-static int32_t last_reader(const es_plan *plan, int32_t value) {
-    int32_t last = -1;
+static void find_readers(es_plan *plan) {
     for (int32_t i = 0; i < plan->n_steps; i++) {
-        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++)
-            if (plan->steps[i].inputs[j] == value) last = i;
-        if (plan->steps[i].add == value) last = i;
+        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++) note_reader(plan, plan->steps[i].inputs[j], i);
+        note_reader(plan, plan->steps[i].add, i);
     }
-    return last;
 }
 
 /* A pair reads what its first step reads until its second has written all: those two must not share a buffer, though in
@@ -252,13 +249,13 @@ static void part_buffers(es_plan *plan) {
     for (int32_t i = 0; i + 1 < plan->n_steps; i++) {
         const es_planned *first = &plan->steps[i];
         if (!first->joins_next) continue;
-        es_value *out = &plan->values[plan->steps[i + 1].output];
+        es_form *out = &plan->values[plan->steps[i + 1].output];
         int shares = out->buffer == plan->values[first->inputs[0]].buffer;
         if (first->add >= 0) shares |= out->buffer == plan->values[first->add].buffer;
         if (!shares) continue;
         if (spare < 0 || busy_until >= i) spare = plan->n_buffers++;
         out->buffer = spare;
-        busy_until = last_reader(plan, plan->steps[i + 1].output);
+        busy_until = out->last_reader;
     }
 }
 
@@ -269,8 +266,8 @@ static void join_pairs(es_plan *plan) {
         es_planned *first = &plan->steps[i], *next = &plan->steps[i + 1];
         if (first->kind != ES_K_CONV_SPARSE || next->kind != ES_K_CONV_DEPTHWISE) continue;
         const es_operation *conv = first->operation;
-        es_value *between = &plan->values[first->output];
-        if (next->inputs[0] != first->output || readers(plan, first->output) != 1) continue;
+        es_form *between = &plan->values[first->output];
+        if (next->inputs[0] != first->output || between->readers != 1) continue;
         if (conv->kernel[0] * conv->kernel[1] > 1 || !es_is_sparse(&conv->weights)) continue;
         if (next->operation->weights.rows != conv->weights.rows) continue; /* each channel is read once */
         first->joins_next = between->passing = 1;
@@ -305,26 +302,44 @@ static void find_clean(es_plan *plan) {
     }
 }
 
-static int lay_out(es_plan *plan, const es_program *program, int32_t lanes) {
+/* What a form and its layout take at most, in bytes; a fraction more does not matter, an overflow would. */
+static double bytes_of(const es_form *form, const es_tensor *shape, int32_t lanes) {
+    if (form->flat) return 4.0 * shape->channels;
+    const int32_t *halo = form->halo;
+    double rows = (double)halo[0] + form->tile_height + halo[2], columns = (double)halo[1] + form->tile_width + halo[3];
+    double rectangles = (rows / form->tile_height + 2) * (columns / form->tile_width + 2);
+    double held = form->passing ? 1 : shape->channels;
+    return 4.0 * lanes * (held * rows * columns + rows + columns) + 256 * rectangles;
+}
+
+static es_problem lay_out(es_plan *plan, const es_program *program, int32_t lanes) {
+    double bytes = 0;
+    for (int32_t i = 0; i < plan->n_values; i++)
+        bytes += bytes_of(&plan->values[i], &program->tensors[plan->values[i].tensor], lanes);
+    /* Forms take turns in buffers, so this is more than is needed: a hundred times the limit is surely too much, and
+     * each alone must be within it. */
+    if (bytes > 100 * ES_MOST_ACTIVATION_BYTES) return ES_TOO_LARGE;
     for (int32_t i = 0; i < plan->n_values; i++) {
-        es_value *value = &plan->values[i];
+        es_form *value = &plan->values[i];
         const es_tensor *shape = &program->tensors[value->tensor];
         const int32_t *halo = value->halo;
+        if (bytes_of(value, shape, lanes) > ES_MOST_ACTIVATION_BYTES) return ES_TOO_LARGE;
         if (value->flat) {
             es_plane_flat(&value->plane, shape->channels);
         } else if (es_plane_init(&value->plane, shape->channels, shape->height, shape->width, lanes, value->tile_height,
                                  value->tile_width, halo[0], halo[1], halo[2], halo[3])) {
-            return -1;
+            return ES_NO_MEMORY;
         }
     }
-    return 0;
+    return ES_FINE;
 }
 
 static void plan_all(planner *at) {
     const es_program *program = at->program;
     const es_tensor *input = tensor_of(at, program->input);
     int flat = input->height == 1 && input->width == 1;
-    int32_t first = writes(at, program->input, flat, natural_height(at, program->input), natural_width(at, program->input));
+    int32_t height = natural_height(at, program->input), width = natural_width(at, program->input);
+    int32_t first = writes(at, program->input, flat, height, width);
     plan_one(at, NULL, ES_K_PACK, ES_OUTSIDE, first);
     for (int32_t i = 0; i < program->n_operations && !at->failed; i++) plan_operation(at, &program->operations[i]);
     if (!at->failed) plan_one(at, NULL, ES_K_UNPACK, at->own[program->output], ES_OUTSIDE);
@@ -335,29 +350,34 @@ static int folds_reach(const es_plan *plan) {
     for (int32_t i = 0; i < plan->n_steps; i++) {
         if (plan->steps[i].kind != ES_K_CONV_FOLDED) continue;
         const es_plane *in = &plan->values[plan->steps[i].inputs[0]].plane;
-        if ((in->channels - 1) * in->stride > UINT16_MAX) return 0;
+        if (in->channels * in->stride > UINT16_MAX) return 0; /* offsets, and how many share a tap, are two bytes */
     }
     return 1;
 }
 
-static int try_plan(const es_program *program, int32_t lanes, int may_fold, es_plan *plan) {
+static es_problem try_plan(const es_program *program, int32_t lanes, int may_fold, es_plan *plan) {
     *plan = (es_plan){.n_buffers = program->n_buffers};
     planner at = {.program = program, .plan = plan, .may_fold = may_fold};
     es_grid(lanes, &at.grid_rows, &at.grid_columns);
     at.own = malloc((size_t)program->n_tensors * sizeof *at.own);
-    if (!at.own) return -1;
-    for (int32_t i = 0; i < program->n_tensors; i++) at.own[i] = -1;
-    plan_all(&at);
+    at.forms = malloc((size_t)program->n_tensors * sizeof *at.forms);
+    at.failed = !at.own || !at.forms;
+    for (int32_t i = 0; i < program->n_tensors && !at.failed; i++) at.own[i] = at.forms[i] = -1;
+    if (!at.failed) plan_all(&at);
     free(at.own);
-    if (!at.failed) join_pairs(plan);
-    if (!at.failed) part_buffers(plan);
-    if (!at.failed) find_clean(plan);
-    return at.failed || lay_out(plan, program, lanes) ? -1 : 0;
+    free(at.forms);
+    if (!at.failed) {
+        find_readers(plan);
+        join_pairs(plan);
+        part_buffers(plan);
+        find_clean(plan);
+    }
+    return at.failed ? ES_NO_MEMORY : lay_out(plan, program, lanes);
 }
 
-int es_make_plan(const es_program *program, int32_t lanes, es_plan *plan) {
-    if (try_plan(program, lanes, 1, plan)) return -1;
-    if (folds_reach(plan)) return 0;
+es_problem es_make_plan(const es_program *program, int32_t lanes, es_plan *plan) {
+    es_problem problem = try_plan(program, lanes, 1, plan);
+    if (problem || folds_reach(plan)) return problem;
     es_free_plan(plan);
     return try_plan(program, lanes, 0, plan);
 }

@@ -34,7 +34,7 @@ typedef struct es_plane {
     int32_t top, left, bottom, right; /* the halo, in vectors */
     int32_t pitch;                    /* vectors from one row to the next: left + tile_width + right */
     int64_t stride;                   /* vectors from one channel to the next: (top + tile_height + bottom) * pitch */
-    int32_t partial;                  /* 1: tiles hang over the image; those lanes are held at 0 wherever a reader mixes pixels */
+    int32_t partial;                  /* 1: tiles hang over the image; where a reader mixes pixels those lanes are 0 */
     int32_t whole_rows, whole_columns; /* of the tile: below these no lane hangs over the image */
     int32_t n_halos, n_shifts;
     es_halo *halos;

@@ -48,8 +48,10 @@ void es_pool_meet(es_pool *pool) {
         atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
         return;
     }
-    for (int turn = 0; atomic_load_explicit(&pool->phase, memory_order_acquire) == phase; turn++) {
-        if (turn < TURNS) {
+    int turns = 0;
+    while (atomic_load_explicit(&pool->phase, memory_order_acquire) == phase) {
+        if (turns < TURNS) {
+            turns++;
             RELAX();
         } else {
             sched_yield();
