@@ -15,8 +15,9 @@ enum {
     /* Steps take microseconds: a thread that slept at each of them would spend its time on waking. After that many turns
      * it lets others have the processor, as it must where there are more threads than processors. */
     TURNS = 4000,
-    /* Between two jobs a thread looks out for the next one for some 50 microseconds, then sleeps. */
-    IDLE_TURNS = 2000,
+    /* Between two jobs a thread looks out for the next one for a fraction of a millisecond, then sleeps: to be woken takes
+     * longer than a small network. */
+    IDLE_TURNS = 10000,
     LINE = 64,
 };
 

@@ -81,4 +81,5 @@ def test_any_graph_of_known_operators_answers_as_onnx_runtime(model: ModelProto)
         path = saved(model, Path(folder))
         ours = run_program(read_program(to_program(path).json), images)
         theirs = np.asarray(ort.load(path, {}).run(images)).reshape(2, -1)
-    assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max() + 1e-30
+    # ONNX Runtime cuts its logistic function off, so a product of gates may be 0 there and 1e-7 here.
+    assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max() + 1e-6
