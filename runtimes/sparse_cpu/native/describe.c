@@ -44,7 +44,7 @@ static void add_string(text *out, const char *string) {
     add(out, "\"");
 }
 
-const char *es_kind_name(es_kind kind) {
+static const char *kind_name(es_kind kind) {
     static const char *const names[ES_KINDS] = {
         [ES_K_PACK] = "pack",
         [ES_K_UNPACK] = "unpack",
@@ -92,7 +92,7 @@ static void add_counts(text *out, const es_network *network, const es_step *step
 static void add_step(text *out, const es_network *network, const es_step *step) {
     add(out, "{\"name\": ");
     add_string(out, step->operation ? step->operation->name : "");
-    add(out, ", \"kernel\": \"%s\"", es_kind_name(step->kind));
+    add(out, ", \"kernel\": \"%s\"", kind_name(step->kind));
     const es_plane *shown = step->kind == ES_K_UNPACK ? &step->in[0] : &step->out;
     add(out, ", \"output\": [%" PRId32 ", %" PRId32 ", %" PRId32 "]", shown->channels, shown->flat ? 1 : shown->height,
         shown->flat ? 1 : shown->width);

@@ -61,11 +61,11 @@ static void fill_halos(es_plane *plane) {
         if (rows.tiles == 0 && columns.tiles == 0) continue;
         int64_t down = (int64_t)rows.tiles * plane->tile_height, across = (int64_t)columns.tiles * plane->tile_width;
         plane->halos[filled] = (es_halo){
-            rows.begin, rows.end, columns.begin, columns.end, filled, down * plane->pitch + across};
+            rows.begin, rows.end, columns.begin, columns.end, down * plane->pitch + across};
         es_shift(plane, rows.tiles, columns.tiles, &plane->shifts[filled]);
         filled++;
     }
-    plane->n_halos = plane->n_shifts = filled;
+    plane->n_halos = filled;
 }
 
 /* Of each pixel along an axis, from the halo's first: which lanes of its vectors lie within the image. */
@@ -134,5 +134,5 @@ void es_plane_free(es_plane *plane) {
     plane->halos = NULL;
     plane->shifts = NULL;
     plane->row_keep = plane->column_keep = NULL;
-    plane->n_halos = plane->n_shifts = 0;
+    plane->n_halos = 0;
 }

@@ -78,22 +78,13 @@ static int collect_inputs(const es_network *network, const es_planned *planned, 
     return 0;
 }
 
-static int own_copy(float **to, const float *from, int64_t n) {
-    if (!from) return 0;
-    *to = malloc((size_t)n * sizeof **to);
-    if (!*to) return -1;
-    memcpy(*to, from, (size_t)n * sizeof **to);
-    return 0;
-}
-
 static int pack(es_network *network, es_step *step) {
     es_operation *operation = (es_operation *)step->operation; /* the network's own */
-    int64_t channels = step->out.channels;
     if (step->kind == ES_K_RELAY && !step->in[0].flat && !step->out.flat) return es_find_sources(step);
     if (!operation) return 0;
     step->activation = operation->activation;
-    if (own_copy(&step->bias, operation->bias, channels)) return -1;
-    if (own_copy(&step->scale, operation->scale, channels)) return -1;
+    step->bias = operation->bias;
+    step->scale = operation->scale;
     int failed = 0;
     if (operation->op == ES_CONV) failed = es_pack_conv(step, network->kernels->lanes);
     if (operation->op == ES_LINEAR) failed = es_pack_linear(&operation->weights, network->kernels->lanes, step);

@@ -24,7 +24,4 @@ struct es_network {
 /* The JSON object of es_describe, from malloc; NULL where memory is short. */
 char *es_describe_network(const struct es_network *network);
 
-/* What a kind of step is called there. */
-const char *es_kind_name(es_kind kind);
-
 #endif

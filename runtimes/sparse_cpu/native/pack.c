@@ -104,18 +104,13 @@ static int pack_sparse(es_step *step, int32_t channels, int64_t nonzeros) {
     return failed ? -1 : 0;
 }
 
-static int32_t blocks_of(const es_step *step) {
-    int32_t width = step->dense.width, group_rows = step->out.channels / step->operation->groups;
-    return (group_rows + width - 1) / width * step->operation->groups;
-}
-
 /* Blocks of `width` rows that never reach from one group into another. */
 static int pack_dense(es_step *step, int32_t width) {
     const es_weights *weights = &step->operation->weights;
     window at = window_of(step);
     step->dense.width = width;
-    int32_t group_blocks = (at.group_rows + width - 1) / width;
-    int64_t floats = (int64_t)group_blocks * step->operation->groups * width * weights->columns;
+    step->dense.blocks = (at.group_rows + width - 1) / width;
+    int64_t floats = (int64_t)step->dense.blocks * step->operation->groups * width * weights->columns;
     step->dense.values = calloc((size_t)floats, sizeof(float));
     step->dense.offsets = malloc((size_t)weights->columns * sizeof *step->dense.offsets);
     es_entry *entries = malloc((size_t)weights->columns * sizeof *entries);
@@ -123,7 +118,7 @@ static int pack_dense(es_step *step, int32_t width) {
     es_rows source = es_all_rows(weights);
     for (int32_t row = 0; row < weights->rows && !failed; row++) {
         int32_t n = es_next_row(&source, entries), of_group = row % at.group_rows;
-        int64_t block = (int64_t)(row / at.group_rows) * group_blocks + of_group / width;
+        int64_t block = (int64_t)(row / at.group_rows) * step->dense.blocks + of_group / width;
         float *to = step->dense.values + block * width * weights->columns + of_group % width;
         for (int32_t i = 0; i < n; i++) to[(int64_t)entries[i].column * width] = entries[i].value;
     }
@@ -171,14 +166,8 @@ static int32_t choose_dense_patch(es_step *step, int32_t lanes) {
     return few ? (vectors == 1 ? 8 : 4) : vectors == 1 ? 16 : vectors == 2 ? 8 : 4;
 }
 
-static int64_t patches(const es_step *step) {
-    int64_t down = (step->out.tile_height + step->patch_height - 1) / step->patch_height;
-    return down * ((step->out.tile_width + step->patch_width - 1) / step->patch_width);
-}
-
 static int pack_depthwise(es_step *step) {
     choose_sparse_patch(step);
-    step->units = step->out.channels;
     return pack_dense(step, 1);
 }
 
@@ -227,7 +216,6 @@ static int pack_folded(es_step *step) {
     free(entries);
     step->patch_height = step->out.tile_height;
     step->patch_width = step->out.tile_width;
-    step->units = step->out.channels;
     return failed || make_folds(step) ? -1 : 0;
 }
 
@@ -242,20 +230,26 @@ static int pack_whole(es_step *step, int32_t lanes) {
     if (channels && es_is_sparse(weights)) {
         step->kind = ES_K_CONV_SPARSE;
         choose_sparse_patch(step);
-        step->units = patches(step) * step->out.channels;
         return pack_sparse(step, channels, weights->nonzeros);
     }
     step->kind = ES_K_CONV_DENSE;
-    int failed = pack_dense(step, choose_dense_patch(step, lanes));
-    step->units = patches(step) * blocks_of(step);
-    return failed;
+    return pack_dense(step, choose_dense_patch(step, lanes));
+}
+
+static int64_t units_of(const es_step *step) {
+    int64_t patches = step->n_patches;
+    if (step->kind == ES_K_CONV_SPARSE) return patches * step->out.channels;
+    if (step->kind == ES_K_CONV_DENSE) return patches * step->dense.blocks * step->operation->groups;
+    return step->out.channels;
 }
 
 int es_pack_conv(es_step *step, int32_t lanes) {
     int failed = step->kind == ES_K_CONV_DEPTHWISE ? pack_depthwise(step)
                : step->kind == ES_K_CONV_FOLDED    ? pack_folded(step)
                                                    : pack_whole(step, lanes);
-    return failed || es_find_patches(step, lanes) ? -1 : 0;
+    if (failed || es_find_patches(step, lanes)) return -1;
+    step->units = units_of(step);
+    return 0;
 }
 
 int es_find_sources(es_step *step) {
@@ -296,7 +290,8 @@ int64_t es_packed_bytes(const es_step *step) {
         bytes += sparse->counts ? rows * ES_TAPS * 2 : 0;
     }
     if (step->dense.values && step->kind == ES_K_CONV_DENSE) {
-        bytes += ((int64_t)blocks_of(step) * step->dense.width + 1) * step->operation->weights.columns * 4;
+        int64_t held = (int64_t)step->dense.blocks * step->operation->groups * step->dense.width;
+        bytes += (held + 1) * step->operation->weights.columns * 4;
     } else if (step->dense.values) {
         bytes += (rows + 1) * step->operation->weights.columns * 4;
     }
@@ -312,8 +307,6 @@ void es_free_packed(es_step *step) {
     free(step->sparse.offsets);
     free(step->dense.values);
     free(step->dense.offsets);
-    free(step->bias);
-    free(step->scale);
     free(step->cuts);
     free(step->in_planes);
     free(step->in_datas);

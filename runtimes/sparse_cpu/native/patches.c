@@ -35,7 +35,7 @@ static int32_t find_copies(const es_plane *plane, rectangle patch, es_copy *to) 
         for (int32_t y = both.y0; y < both.y1; y++) {
             for (int32_t x = both.x0; x < both.x1; x++, n++) {
                 int32_t from = (int32_t)es_at(plane, y, x);
-                if (to) to[n] = (es_copy){from, (int32_t)(from + halo->move), halo->shift};
+                if (to) to[n] = (es_copy){from, (int32_t)(from + halo->move), i};
             }
         }
     }

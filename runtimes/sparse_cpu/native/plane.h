@@ -22,7 +22,6 @@ typedef struct es_permutation {
 /* A rectangle of the halo: copies of a rectangle of the tile, all moved by the same number of tiles. */
 typedef struct es_halo {
     int32_t y0, y1, x0, x1; /* the rows and columns of the tile that are copied */
-    int32_t shift;          /* index into es_plane.shifts */
     int64_t move;           /* vectors from one that is copied to its copy */
 } es_halo;
 
@@ -36,9 +35,9 @@ typedef struct es_plane {
     int64_t stride;                   /* vectors from one channel to the next: (top + tile_height + bottom) * pitch */
     int32_t partial;                  /* 1: tiles hang over the image; where a reader mixes pixels those lanes are 0 */
     int32_t whole_rows, whole_columns; /* of the tile: below these no lane hangs over the image */
-    int32_t n_halos, n_shifts;
+    int32_t n_halos;
     es_halo *halos;
-    es_permutation *shifts;
+    es_permutation *shifts; /* how each of the halos moves */
     int32_t *row_keep, *column_keep; /* of each row and column, the halo's first: -1 in the lanes within the image */
 } es_plane;
 

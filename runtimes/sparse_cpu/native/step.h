@@ -68,18 +68,19 @@ typedef struct es_sparse {
  * are missing from the last block are 0. */
 typedef struct es_dense {
     int32_t width;
+    int32_t blocks; /* of a group: none reaches from one group into another */
     int32_t *offsets; /* of each column, in vectors */
     float *values;
 } es_dense;
 
 /* What is left to do once a patch is written: lanes that hang over the image are set to 0, then the halo is copied. The
- * work of es_finish_patch (vec.h), found once for all channels. All positions are vectors within a channel. */
+ * work of es_finish (vec.h), found once for all channels. All positions are vectors within a channel. */
 typedef struct es_held {
     int32_t at, row, column; /* the last two: vectors within row_keep and column_keep of the plane */
 } es_held;
 
 typedef struct es_copy {
-    int32_t from, to, shift;
+    int32_t from, to, shift; /* the last: which of the plane's shifts */
 } es_copy;
 
 /* A rectangle of the output's tile that is computed at once. Positions are floats within a channel. */
@@ -103,7 +104,7 @@ struct es_step {
     es_plane *in_planes;      /* concat: n_inputs of them */
     const float **in_datas;   /* concat */
     es_activation activation;
-    float *bias, *scale;      /* one for each output channel; NULL: none */
+    const float *bias, *scale; /* the operation's own: one for each output channel; NULL: none */
     es_sparse sparse;
     es_dense dense;
     int32_t patch_height, patch_width; /* conv: vectors of a tile that are computed at once, at most */

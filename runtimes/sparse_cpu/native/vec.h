@@ -188,42 +188,32 @@ static inline vec es_activate(vec x, const es_activation *activation) {
     return x;
 }
 
-/* Set to 0 what hangs over the image in rows [y0, y1) and columns [x0, x1) of the tile. */
-static inline void es_hold(const es_plane *plane, float *channel, int32_t y0, int32_t y1, int32_t x0, int32_t x1) {
-    for (int32_t y = y0; y < y1; y++) {
-        int32_t first = y >= plane->whole_rows || x0 > plane->whole_columns ? x0 : plane->whole_columns;
-        const int32_t *columns = plane->column_keep + (int64_t)plane->left * LANES;
+/* Set to 0 what hangs over the image. */
+static inline void es_hold(const es_plane *plane, float *channel) {
+    const int32_t *columns = plane->column_keep + (int64_t)plane->left * LANES;
+    for (int32_t y = 0; y < plane->tile_height; y++) {
         ivec row = es_load_keep(plane->row_keep + (int64_t)(y + plane->top) * LANES);
         float *at = channel + es_at(plane, y, 0) * LANES;
-        for (int32_t x = first; x < x1; x++) {
-            es_store(at + (int64_t)x * LANES, es_keep(row & es_load_keep(columns + (int64_t)x * LANES),
-                                                      es_load(at + (int64_t)x * LANES)));
+        for (int64_t x = y < plane->whole_rows ? plane->whole_columns : 0; x < plane->tile_width; x++) {
+            es_store(at + x * LANES, es_keep(row & es_load_keep(columns + x * LANES), es_load(at + x * LANES)));
         }
     }
 }
 
-/* Finish rows [y0, y1) and columns [x0, x1) of the tile, all just written: hold what hangs over the image at 0, and
- * copy to the halo what is copied from there. Patches that share no vector may be finished at the same time. */
-static inline void es_finish_patch(const es_plane *plane, float *channel, int32_t y0, int32_t y1, int32_t x0,
-                                   int32_t x1) {
-    if (plane->partial) es_hold(plane, channel, y0, y1, x0, x1);
+/* Finish a whole channel that was just written: hold what hangs over the image at 0, and copy to the halo what is copied
+ * from the tile. Nothing to do for a flat one. The convolutions do the same patch by patch, from lists (patches.h). */
+static inline void es_finish(const es_plane *plane, float *channel) {
+    if (plane->flat) return;
+    if (plane->partial) es_hold(plane, channel);
     for (int32_t i = 0; i < plane->n_halos; i++) {
         const es_halo *halo = &plane->halos[i];
-        const es_permutation *shift = &plane->shifts[halo->shift];
-        int32_t top = halo->y0 > y0 ? halo->y0 : y0, bottom = halo->y1 < y1 ? halo->y1 : y1;
-        int32_t left = halo->x0 > x0 ? halo->x0 : x0, right = halo->x1 < x1 ? halo->x1 : x1;
-        for (int32_t y = top; y < bottom; y++) {
+        for (int32_t y = halo->y0; y < halo->y1; y++) {
             float *from = channel + es_at(plane, y, 0) * LANES, *to = from + halo->move * LANES;
-            for (int64_t x = left; x < right; x++) {
-                es_store(to + x * LANES, es_permute(es_load(from + x * LANES), shift));
+            for (int64_t x = halo->x0; x < halo->x1; x++) {
+                es_store(to + x * LANES, es_permute(es_load(from + x * LANES), &plane->shifts[i]));
             }
         }
     }
-}
-
-/* Finish a whole channel. Nothing to do for a flat one. */
-static inline void es_finish(const es_plane *plane, float *channel) {
-    if (!plane->flat) es_finish_patch(plane, channel, 0, plane->tile_height, 0, plane->tile_width);
 }
 
 #endif
