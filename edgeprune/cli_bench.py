@@ -31,6 +31,7 @@ def bench(
     pattern: Annotated[str, typer.Option(help="What is masked: all, or pointwise convolutions only.")] = "all",
     kernels: Annotated[str | None, typer.Option(help="Kernels of sparse_cpu.  [default: the CPU's fastest]")] = None,
     protocol: option.Protocol = None,
+    passes: Annotated[int | None, typer.Option(help="How often all processes start afresh.", min=1)] = None,
     rounds: Annotated[int | None, typer.Option(help="Turns of each engine in a pass.", min=1)] = None,
     cpus: option.Cpus = None,
     image_size: option.ImageSize = None,
@@ -54,7 +55,8 @@ def bench(
     from edgeprune.progress import for_terminal
     from runtimes.files import write_json
 
-    workload = workload_of(protocol, rounds, threads or 1, batch or 1, cpus_of(cpus), kernels)
+    counts = {"passes": passes, "rounds": rounds}
+    workload = workload_of(protocol, counts, threads or 1, batch or 1, cpus_of(cpus), kernels)
     whose, masked = pythons_of(python), tuple(sparsity)
     asked = Asked(
         network, masked, tuple(runtime), whose, workload, pattern, image_size, seed, alone=check_alone, layers=layers

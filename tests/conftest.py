@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 # Before torch is imported, and for every child process: on tiny tensors two threads mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,3 +33,14 @@ def edgeprune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The quickstart in small, run once for all tests: a `Run`. No test may change it: that is asserted at the end."""
+    from whole_run import run_it, stamps  # with torch, which not every file of tests needs
+
+    run = run_it(tmp_path_factory.mktemp("whole-run"))
+    before = stamps(run.folder)
+    yield run
+    assert stamps(run.folder) == before, "a test changed the run that all share"

@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 SUDO = "FAKE_SUDO"  # environment: the fake sudo has let this through
 _LONGEST_HOLD_S = 60.0
@@ -28,8 +25,8 @@ class Board:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.root = self.folder / "root"
-        self.facts: dict[str, Any] = json.loads((self.folder / "board.json").read_text())
-        self.behaviour: dict[str, Any] = json.loads((self.folder / "behaviour.json").read_text())
+        self.facts = json.loads((self.folder / "board.json").read_text())
+        self.behaviour = json.loads((self.folder / "behaviour.json").read_text())
 
     def is_root(self) -> bool:
         """As the made-up /proc has it: a test that runs as root can so play an ordinary user."""
@@ -203,6 +200,9 @@ def sudo(board: Board, words: list[str]) -> int:
     if board.behaviour.get("sudo") == "password":
         print("sudo: a password is required", file=sys.stderr)
         return 1
+    import shutil  # here: every call of any program would wait for them
+    import subprocess
+
     if shutil.which(command[0]) is None:
         print(f"sudo: {command[0]}: command not found", file=sys.stderr)
         return 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +14,13 @@ import torch
 from onnx import numpy_helper
 from processes import call
 from safetensors.numpy import load_file
-from toys import QUICK, files, image_folder, synthetic
+from toys import files, image_folder, synthetic
+from whole_run import Run, quickstart, stamps, succeed
 
 from devices import DEVICES
 
 PAIR = ("dense", "model")
 NETWORKS = {"teacher": "teacher.onnx", "dense": "dense.onnx", "pruned": "pruned.onnx", "sparse": "model.onnx"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that nobody interrupted, and how long it took."""
-
-    folder: Path
-    seconds: float
-
-    def json(self, name: str) -> Any:
-        """One of its JSON files."""
-        return json.loads((self.folder / name).read_text())
-
-
-def succeed(*arguments: object, says: Path) -> tuple[str, str]:
-    code, out, err = call(*arguments, says=says).wait()
-    assert code == 0, err
-    return out, err
-
-
-def quickstart(out: Path) -> tuple[object, ...]:
-    return ("run", "quickstart", "--out", out, *QUICK)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The quickstart in small. No test may change it."""
-    folder = tmp_path_factory.mktemp("whole")
-    started = time.perf_counter()
-    succeed(*quickstart(folder / "run"), says=folder / "says")
-    return Run(folder / "run", time.perf_counter() - started)
 
 
 @pytest.fixture
@@ -63,10 +31,6 @@ def own(whole: Run, tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return tmp_path / "run"
-
-
-def stamps(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 # --- what a run leaves

@@ -117,15 +117,19 @@ def check_out(path: Path | None) -> None:
 
 
 def workload_of(
-    protocol: str | None, rounds: int | None, threads: int, batch: int, cpus: Sequence[int], kernels: str | None
+    protocol: str | None,
+    counts: Mapping[str, int | None],
+    threads: int,
+    batch: int,
+    cpus: Sequence[int],
+    kernels: str | None,
 ) -> Workload:
-    """How it is timed: a protocol's durations and counts, `rounds` a pass where stated.
+    """How it is timed: a protocol's durations and `counts` (`passes`, `rounds` of each), its own where None is stated.
 
     A protocol's accuracy pass is for images with labels; here a few answers are compared, a batch at a time.
     """
     name = pick({name: name for name in PROTOCOLS}, protocol or "quick", "protocol")
     stated: dict[str, Any] = {"protocol": name, "threads": threads, "batch": batch, "accuracy_batch": batch}
-    if rounds is not None:
-        stated["rounds"] = rounds
+    stated |= {name: count for name, count in counts.items() if count is not None}
     options = {"kernels": kernels} if kernels else {}
     return Workload.from_json({**stated, "cpus": list(cpus), "options": options, "builds": 1})

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def steps_of(entrants: Sequence[Entrant], asked: Asked) -> int:
     """How often `say` is called by `hold`, and by `time_alone` too where that is asked for."""
     each = 1 + asked.workload.rounds
     answered = sum(not entrant.is_twin for entrant in entrants)
-    return asked.workload.passes * each * (len(entrants) + asked.alone) + answered
+    by_itself = sum(1 + rounds for rounds in _shares(asked.workload.rounds)) if asked.alone else 0
+    return asked.workload.passes * (each * len(entrants) + by_itself) + answered
 
 
 def hold(
@@ -45,15 +48,32 @@ def hold(
 ) -> None:
     """Time all entrants in turns, in as many passes as the workload has, and have the images answered.
 
-    `alone` is timed before each pass, when no other engine is there.
+    `alone` is timed when no other engine is there: half of its rounds before each pass and half after it, so that a
+    drift of the clock touches both alike.
 
     :raises UserError: an engine that cannot be loaded, too little memory, or a process that died or hung.
     """
     turns = Turns(len(entrants))
     for number in range(asked.workload.passes):
+        begun = len(alone.rounds) if alone else 0
+        before, *after = _shares(asked.workload.rounds)
         if alone is not None:
-            _time_pass([alone], Turns(1), asked, images, folder, say, watch_idle=False, answers=False)
+            _time_alone(alone, before, asked, images, folder, say)
         _time_pass(entrants, turns, asked, images, folder, say, watch_idle=number == 0, answers=number == 0)
+        if alone is not None:
+            for rounds in after:
+                _time_alone(alone, rounds, asked, images, folder, say)
+            alone.rounds[begun:] = [list(chain(*alone.rounds[begun:]))]  # one pass, as of the others
+
+
+def _shares(rounds: int) -> list[int]:
+    """The rounds before a pass and those after it; of a single one none is left for after."""
+    return [rounds - rounds // 2, rounds // 2] if rounds > 1 else [rounds]
+
+
+def _time_alone(alone: Entrant, rounds: int, asked: Asked, images: Images, folder: Path, say: Say) -> None:
+    fewer = replace(asked, workload=asked.workload.changed(rounds=rounds))
+    _time_pass([alone], Turns(1), fewer, images, folder, say, watch_idle=False, answers=False)
 
 
 def _time_pass(

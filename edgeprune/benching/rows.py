@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeprune.benching.asked import REFERENCE
 from edgeprune.benching.entrants import Entrant
 from edgeprune.benching.judging import sameness
-from edgeprune.report.bootstrap import Floor, Ratio, apart, noise_floor, ratio
+from edgeprune.report.bootstrap import Floor, Ratio, noise_floor, ratio
 from runtimes.latency import pooled, summary_ms
 
 TOLERANCE = 1e-4
@@ -37,10 +37,10 @@ def floor_of(entrants: Sequence[Entrant]) -> Floor:
 def alone(entrants: Sequence[Entrant], by_itself: Entrant, floor: Floor) -> dict[str, Any]:
     """The reference's dense network with no other engine on the machine, and what being in the benchmark does to it.
 
-    `ratio` is its latency in the benchmark over that alone. Nothing pairs the two, so each is resampled by itself; the
-    verdict is one of `judging.sameness`.
+    `ratio` is its latency in the benchmark over that alone, pass by pass, since it was timed alone before and after
+    each; the verdict is one of `judging.sameness`.
     """
-    found = apart(_dense(entrants).medians, by_itself.medians)
+    found = ratio(_dense(entrants).medians, by_itself.medians)
     return {
         "runtime": REFERENCE,
         "latency_ms": _latency_ms(by_itself),

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from edgeprune.benching.markdown import as_markdown
 from edgeprune.benching.settings import _LEFT_TO_ENVIRONMENT, OF_RUNTIME, without_folders
 from edgeprune.benching.subjects import subjects, write_images
 from edgeprune.cli import app
-from edgeprune.progress import Lines
+from edgeprune.progress import Lines, Step
 from runtimes import RUNTIMES
 from runtimes.errors import UserError
 from runtimes.files import sha256
@@ -39,7 +41,7 @@ BUSY_US = 3000
 def tiny(**changes: Any) -> Workload:
     """One pass of two very short rounds."""
     short = {"passes": 1, "rounds": 2, "round_s": 0.02, "warmup_s": 0.01, "min_samples": 4, "max_samples": 1000}
-    return workload_of("quick", None, 1, 1, (), None).changed(**{**short, **changes})
+    return workload_of("quick", {}, 1, 1, (), None).changed(**{**short, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,17 @@ def measured() -> dict[str, Any]:
     workload = tiny(options={"busy_us": str(BUSY_US)})
     whose = {"null": sys.executable}
     return bench(Asked("digits-cnn", (0.5,), ("null",), whose, workload, alone=True), Lines())
+
+
+def test_the_time_alone_has_as_many_passes_and_rounds_as_the_others() -> None:
+    """Three rounds of a pass: two before it and one after it."""
+    asked = Asked("digits-cnn", runtimes=("ort",), workload=tiny(passes=2, rounds=3), alone=True)
+    ticks: list[tuple[int, int]] = []
+    progress = SimpleNamespace(step=lambda *_: nullcontext(Step(lambda done, of, _: ticks.append((done, of)), print)))
+    found = bench(asked, progress)
+    assert [done for done, _ in ticks] == list(range(ticks[-1][1] + 1)), "as many as were announced"
+    assert found["rows"][0]["latency_ms"]["rounds"] == found["alone"]["latency_ms"]["rounds"] == 6
+    assert found["alone"]["interval"] is not None, "pass by pass"
 
 
 def row(document: dict[str, Any], runtime: str, sparsity: float) -> dict[str, Any]:
@@ -83,7 +96,7 @@ def test_the_machine_the_settings_and_the_time_alone_are_told(measured: dict[str
     assert measured["machine"]["cores"] == os.cpu_count()
     assert measured["machine"]["runtimes"] == {"null": "1", "ort": row(measured, "ort", 0.0)["runtime_version"]}
     assert measured["settings"]["workload"]["options"] == {"busy_us": str(BUSY_US)}
-    assert measured["alone"]["latency_ms"]["n"] >= 2
+    assert measured["alone"]["latency_ms"]["rounds"] == 2, "one before the pass and one after it"
     assert measured["alone"]["ratio"] > 0
     assert measured["denormals"] == {"null": None, "ort": KEPT}
     assert measured["absent"] == {}

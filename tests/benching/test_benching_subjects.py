@@ -109,7 +109,7 @@ def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_images_have_the_networks_shape_and_fill_whole_batches(tmp_path: Path) -> None:
-    asked = Asked("digits-cnn", workload=workload_of("quick", 1, 1, 3, (), None))
+    asked = Asked("digits-cnn", workload=workload_of("quick", {"passes": 3, "rounds": None}, 1, 3, (), None))
     path, n = write_images(subjects(asked, tmp_path)[0], asked, tmp_path)
     assert np.load(path).shape == (n, 8, 8, 1)
     assert n % 3 == 0

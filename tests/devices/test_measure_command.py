@@ -15,25 +15,16 @@ import numpy as np
 import pytest
 from processes import Called, call
 from sshd import Server
-from toys import QUICK
+from whole_run import Run
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run, exported and bundled. No test may change it."""
-    folder = tmp_path_factory.mktemp("finished")
-    alone = ("--set", 'measure.runtimes=["ort"]')  # one runtime is enough to see what a connection does
-    code, _, err = call("export", "quickstart", "--out", folder / "run", *QUICK, *alone, says=folder / "export").wait()
-    assert code == 0, err
-    code, _, err = call("compile", folder / "run", says=folder / "compile").wait()
-    assert code == 0, err
-    return folder / "run"
+ALONE = ["--runtime", "ort"]  # one runtime is enough to see what a connection does
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def run(whole: Run, tmp_path: Path) -> Path:
+    """A copy of the small run as it is before anything was measured. A test may change it."""
+    left = shutil.ignore_patterns("5-measure", "6-report")
+    return Path(shutil.copytree(whole.folder, tmp_path / "run", ignore=left))
 
 
 def through(server: Server) -> list[str]:
@@ -54,7 +45,8 @@ def of(server: Server) -> str:
 def test_a_board_over_ssh_answers_as_this_machine_does_and_the_report_says_where_each_number_is_from(
     run: Path, server: Server, tmp_path: Path
 ) -> None:
-    code, out, err = call("measure", run, "--device", "local", *through(server), says=tmp_path / "measure").wait()
+    asked = ["measure", run, *ALONE, "--device", "local", *through(server)]
+    code, out, err = call(*asked, says=tmp_path / "measure").wait()
     assert code == 0, err
     assert len(out.splitlines()) == 2 * 4, "four networks on each"
     assert f"measure on {of(server)}: " in err
@@ -142,7 +134,7 @@ def test_two_networks_are_measured_in_turns_on_a_board_and_held_to_limits(
 ) -> None:
     """A network beside itself: nothing may be called faster, and the limit on speed is not kept."""
     out = tmp_path / "both"
-    asked = ["compare", f"{run}:dense", f"{run}:dense", *through(server), "--out", out, "--format", "json"]
+    asked = ["compare", f"{run}:dense", f"{run}:dense", *ALONE, *through(server), "--out", out, "--format", "json"]
     limits = ["--min-top1", "1", "--min-speedup", "5", "--junit", tmp_path / "junit.xml"]
     code, said, err = call(*asked, *limits, says=tmp_path / "says").wait()
     assert code == 16, err
@@ -165,7 +157,7 @@ def test_two_networks_are_measured_in_turns_on_a_board_and_held_to_limits(
 
 
 def test_the_other_way_round_in_the_same_folder_is_another_comparison(run: Path, tmp_path: Path) -> None:
-    shared = ["--device", "local", "--out", tmp_path / "both", "--format", "json"]
+    shared = [*ALONE, "--device", "local", "--out", tmp_path / "both", "--format", "json"]
     differences = []
     for number, names in enumerate((["dense", "pruned"], ["pruned", "dense"])):
         sides = [f"{run}:{name}" for name in names]

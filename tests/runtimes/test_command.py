@@ -24,7 +24,10 @@ def command(bundle, *arguments):
 
 
 def started(bundle, *more, **environment):
-    """A measurement that would take minutes, in its first rounds, and the process ids of its children."""
+    """A measurement that would take minutes, in its first rounds, and the process ids of its children.
+
+    It hears a hangup, also where the tests were started by `nohup`.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "runtimes", "measure", ".", *LONG, *more],
         cwd=bundle,
@@ -32,6 +35,7 @@ def started(bundle, *more, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     while " round " not in process.stderr.readline():
         assert process.poll() is None

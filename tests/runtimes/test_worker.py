@@ -92,6 +92,7 @@ def test_a_round_may_be_silent_for_as_long_as_it_may_last(pristine_bundle):
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(UserError, match=r"said nothing for 1\.2 s during 'round'"):
             process.ask("round", silent_s=0.2)
+        os.kill(process.pid, signal.SIGKILL)  # it would not end by itself
 
 
 def test_a_worker_that_fails_is_quoted(pristine_bundle):

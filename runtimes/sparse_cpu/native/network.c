@@ -219,7 +219,7 @@ static void answer(void *context, int32_t thread) {
             if (job->network->steps[i].is_inner) continue;
             int64_t begin = job->ns ? now_ns() : 0;
             do_step(job, i, image, thread);
-            es_pool_meet(job->network->pool);
+            es_pool_meet(job->network->pool, thread);
             if (job->ns && thread == 0) {
                 int64_t took = now_ns() - begin;
                 if (took < job->ns[i]) job->ns[i] = took;

@@ -14,28 +14,16 @@ static rectangle common(rectangle a, int32_t y0, int32_t y1, int32_t x0, int32_t
     return a;
 }
 
-/* The lanes of these vectors that hang over the image: first counted, then, where there is room, written. */
-static int32_t find_held(const es_plane *plane, rectangle patch, es_held *to) {
-    int32_t n = 0;
-    for (int32_t y = patch.y0; y < patch.y1 && plane->partial; y++) {
-        for (int32_t x = patch.x0; x < patch.x1; x++) {
-            if (y < plane->whole_rows && x < plane->whole_columns) continue;
-            if (to) to[n] = (es_held){(int32_t)es_at(plane, y, x), y + plane->top, x + plane->left};
-            n++;
-        }
-    }
-    return n;
-}
-
+/* The vectors of a patch that the halo has copies of: first counted, then, where there is room, written. */
 static int32_t find_copies(const es_plane *plane, rectangle patch, es_copy *to) {
-    int32_t n = 0;
+    int32_t n = 0, lanes = plane->grid_rows * plane->grid_columns;
     for (int32_t i = 0; i < plane->n_halos; i++) {
         const es_halo *halo = &plane->halos[i];
         rectangle both = common(patch, halo->y0, halo->y1, halo->x0, halo->x1);
         for (int32_t y = both.y0; y < both.y1; y++) {
             for (int32_t x = both.x0; x < both.x1; x++, n++) {
                 int32_t from = (int32_t)es_at(plane, y, x);
-                if (to) to[n] = (es_copy){from, (int32_t)(from + halo->move), i};
+                if (to) to[n] = (es_copy){from * lanes, (int32_t)(from + halo->move) * lanes, &plane->shifts[i]};
             }
         }
     }
@@ -45,9 +33,8 @@ static int32_t find_copies(const es_plane *plane, rectangle patch, es_copy *to) 
 static int allocate(es_step *step, rectangle whole) {
     const es_plane *out = &step->out;
     step->patches = malloc((size_t)step->n_patches * sizeof *step->patches);
-    step->held = malloc(((size_t)find_held(out, whole, NULL) + 1) * sizeof *step->held);
     step->copies = malloc(((size_t)find_copies(out, whole, NULL) + 1) * sizeof *step->copies);
-    return step->patches && step->held && step->copies ? 0 : -1;
+    return step->patches && step->copies ? 0 : -1;
 }
 
 int es_find_patches(es_step *step, int32_t lanes) {
@@ -60,16 +47,18 @@ int es_find_patches(es_step *step, int32_t lanes) {
     step->out_row = (int64_t)out->pitch * lanes;
     step->add_row = (int64_t)add->pitch * lanes;
     if (allocate(step, whole)) return -1;
-    int32_t held = 0, copies = 0;
+    int32_t copies = 0;
     for (int32_t i = 0; i < step->n_patches; i++) {
         int32_t y = i / across * step->patch_height, x = i % across * step->patch_width;
         rectangle at = common(whole, y, y + step->patch_height, x, x + step->patch_width);
         int32_t from_y = y * conv->stride[0] - conv->padding[0], from_x = x * conv->stride[1] - conv->padding[1];
-        es_patch patch = {.height = at.y1 - at.y0, .width = at.x1 - at.x0, .first_held = held, .first_copy = copies};
+        es_patch patch = {.height = at.y1 - at.y0, .width = at.x1 - at.x0, .first_copy = copies};
         patch.in = es_at(in, from_y, from_x) * lanes;
         patch.out = es_at(out, y, x) * lanes;
         patch.add = step->add_data ? es_at(add, y, x) * lanes : 0;
-        patch.last_held = held += find_held(out, at, step->held + held);
+        patch.hangs = out->partial && (at.y1 > out->whole_rows || at.x1 > out->whole_columns);
+        patch.row = y + out->top;
+        patch.column = x + out->left;
         patch.last_copy = copies += find_copies(out, at, step->copies + copies);
         step->patches[i] = patch;
     }
@@ -78,6 +67,5 @@ int es_find_patches(es_step *step, int32_t lanes) {
 
 void es_free_patches(es_step *step) {
     free(step->patches);
-    free(step->held);
     free(step->copies);
 }

@@ -5,6 +5,7 @@
 
 #include "layout.h"
 #include "pack.h"
+#include "readers.h"
 
 typedef struct planner {
     const es_program *program;
@@ -101,17 +102,58 @@ static int strides_into(const planner *at, const es_form *value, const es_operat
            (int64_t)(value->tile_width / operation->stride[1]) * at->grid_columns >= out->width;
 }
 
-/* The input of a window that slides: as it lies if the stride allows, else cut into tiles that it divides. */
-static int32_t wanted_for_window(planner *at, const es_operation *operation) {
-    int32_t tensor = operation->inputs[0];
-    for (int32_t i = at->forms[tensor]; i >= 0; i = at->plan->values[i].next)
-        if (strides_into(at, &at->plan->values[i], operation)) return i;
-    int32_t height = natural_height(at, operation->output), width = natural_width(at, operation->output);
-    int32_t covers_height = ceil_of(tensor_of(at, tensor)->height, (int64_t)operation->stride[0] * at->grid_rows);
-    int32_t covers_width = ceil_of(tensor_of(at, tensor)->width, (int64_t)operation->stride[1] * at->grid_columns);
+/* A form of the tensor as the window that slides over it can read it, if there is one; else -1. */
+static int32_t that_strides(const planner *at, int32_t tensor, const es_operation *window) {
+    int32_t i = at->forms[tensor];
+    while (i >= 0 && !strides_into(at, &at->plan->values[i], window)) i = at->plan->values[i].next;
+    return i;
+}
+
+/* The tensor cut into tiles that the window's strides divide. Its own ones, or one of as many pixels. */
+static int32_t cut_for(planner *at, int32_t tensor, const es_operation *window) {
+    int32_t height = natural_height(at, window->output), width = natural_width(at, window->output);
+    int32_t covers_height = ceil_of(tensor_of(at, tensor)->height, (int64_t)window->stride[0] * at->grid_rows);
+    int32_t covers_width = ceil_of(tensor_of(at, tensor)->width, (int64_t)window->stride[1] * at->grid_columns);
     height = height < covers_height ? covers_height : height;
     width = width < covers_width ? covers_width : width;
-    return relay(at, tensor, 0, height * operation->stride[0], width * operation->stride[1]);
+    return wanted(at, tensor, 0, height * window->stride[0], width * window->stride[1]);
+}
+
+static int is_pointwise(const es_operation *operation) {
+    return operation->op == ES_CONV && es_all_are(operation->kernel, 2, 1) && es_all_are(operation->stride, 2, 1) &&
+           es_all_are(operation->padding, 4, 0);
+}
+
+/* The operation that reads a tensor's pixels, if that is a window and the tensor has no other reader; else NULL. */
+static const es_operation *only_window(const planner *at, int32_t tensor) {
+    const es_operation *found = NULL;
+    int32_t readers = tensor == at->program->output;
+    for (int32_t i = 0; i < at->program->n_operations; i++) {
+        const es_operation *operation = &at->program->operations[i];
+        for (int32_t j = 0; j < operation->n_inputs; j++) {
+            if (operation->inputs[j] != tensor) continue;
+            readers++;
+            found = operation;
+        }
+        readers += operation->op == ES_CONV && operation->add == tensor;
+    }
+    int slides = found && (found->op == ES_CONV || found->op == ES_MAX_POOL || found->op == ES_AVERAGE_POOL);
+    return readers == 1 && slides ? found : NULL;
+}
+
+/* The input of a window that slides: as it lies if the stride allows, else cut into tiles that it divides.
+ *
+ * A pointwise convolution can pass such a cut on: where its only reader, a window, would have the output cut anew, the
+ * input is, if that has fewer channels (as in an inverted residual, whose wide tensor the next window strides over). */
+static int32_t wanted_for_window(planner *at, const es_operation *operation) {
+    int32_t tensor = operation->inputs[0], found = that_strides(at, tensor, operation);
+    if (found < 0) return cut_for(at, tensor, operation);
+    const es_tensor *in = tensor_of(at, tensor), *out = tensor_of(at, operation->output);
+    if (!is_pointwise(operation) || operation->add >= 0 || in->channels > out->channels) return found;
+    const es_operation *next = only_window(at, operation->output);
+    if (!next || strides_into(at, &at->plan->values[found], next)) return found;
+    int32_t passes = that_strides(at, tensor, next);
+    return passes >= 0 ? passes : cut_for(at, tensor, next);
 }
 
 static void ask_halo(es_form *value, const es_operation *operation, int32_t out_height, int32_t out_width) {
@@ -124,18 +166,13 @@ static void ask_halo(es_form *value, const es_operation *operation, int32_t out_
         if (needs[side] > value->halo[side]) value->halo[side] = needs[side];
 }
 
-static int all_are(const int32_t *numbers, int n, int32_t wanted) {
-    for (int i = 0; i < n; i++)
-        if (numbers[i] != wanted) return 0;
-    return 1;
-}
 
 /* Whether the folded kernel takes it: 3 x 3 over an image of the same size, in tiles whose sums fit into registers. */
 static int can_fold(const planner *at, const es_operation *conv, const es_form *in) {
     int32_t lanes = at->grid_rows * at->grid_columns;
     if (!at->may_fold || lanes < 4 || lanes == 8 || conv->groups > 1 || !es_is_sparse(&conv->weights)) return 0;
-    if (!all_are(conv->kernel, 2, 3) || !all_are(conv->stride, 2, 1) || !all_are(conv->dilation, 2, 1)) return 0;
-    return all_are(conv->padding, 4, 1) && in->tile_height == in->tile_width && in->tile_width <= 2;
+    if (!es_all_are(conv->kernel, 2, 3) || !es_all_are(conv->stride, 2, 1) || !es_all_are(conv->dilation, 2, 1)) return 0;
+    return es_all_are(conv->padding, 4, 1) && in->tile_height == in->tile_width && in->tile_width <= 2;
 }
 
 static void plan_window(planner *at, const es_operation *operation, es_kind kind) {
@@ -228,80 +265,6 @@ static void plan_operation(planner *at, const es_operation *operation) {
     }
 }
 
-/* For each form how many steps read it, and the last that does. */
-static void note_reader(es_plan *plan, int32_t form, int32_t step) {
-    if (form < 0) return;
-    plan->values[form].readers++;
-    plan->values[form].last_reader = step;
-}
-
-static void find_readers(es_plan *plan) {
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        for (int32_t j = 0; j < plan->steps[i].n_inputs; j++) note_reader(plan, plan->steps[i].inputs[j], i);
-        note_reader(plan, plan->steps[i].add, i);
-    }
-}
-
-/* A pair reads what its first step reads until its second has written all: those two must not share a buffer, though in
- * the program, where one follows the other, they may. Such outputs take turns in buffers of their own. */
-static void part_buffers(es_plan *plan) {
-    int32_t spare = -1, busy_until = -1;
-    for (int32_t i = 0; i + 1 < plan->n_steps; i++) {
-        const es_planned *first = &plan->steps[i];
-        if (!first->joins_next) continue;
-        es_form *out = &plan->values[plan->steps[i + 1].output];
-        int shares = out->buffer == plan->values[first->inputs[0]].buffer;
-        if (first->add >= 0) shares |= out->buffer == plan->values[first->add].buffer;
-        if (!shares) continue;
-        if (spare < 0 || busy_until >= i) spare = plan->n_buffers++;
-        out->buffer = spare;
-        busy_until = out->last_reader;
-    }
-}
-
-/* A sparse pointwise convolution whose only reader is a depthwise one that follows at once: the wide tensor between them
- * (that of an inverted residual) then never exists as a whole, and each of its channels stays in the cache. */
-static void join_pairs(es_plan *plan) {
-    for (int32_t i = 0; i + 1 < plan->n_steps; i++) {
-        es_planned *first = &plan->steps[i], *next = &plan->steps[i + 1];
-        if (first->kind != ES_K_CONV_SPARSE || next->kind != ES_K_CONV_DEPTHWISE) continue;
-        const es_operation *conv = first->operation;
-        es_form *between = &plan->values[first->output];
-        if (next->inputs[0] != first->output || between->readers != 1) continue;
-        if (conv->kernel[0] * conv->kernel[1] > 1 || !es_is_sparse(&conv->weights)) continue;
-        if (next->operation->weights.rows != conv->weights.rows) continue; /* each channel is read once */
-        first->joins_next = between->passing = 1;
-    }
-}
-
-/* Whether the step mixes pixels: what lies beyond the image then reaches what lies within. */
-static int mixes_pixels(const es_planned *step) {
-    const es_operation *operation = step->operation;
-    switch (step->kind) {
-    case ES_K_CONV_SPARSE:
-    case ES_K_CONV_DENSE: return operation->kernel[0] * operation->kernel[1] > 1 || !all_are(operation->padding, 4, 0);
-    case ES_K_PACK:
-    case ES_K_UNPACK:
-    case ES_K_RELAY:
-    case ES_K_ACTIVATE:
-    case ES_K_ADD:
-    case ES_K_MUL:
-    case ES_K_AFFINE:
-    case ES_K_CONCAT:
-    case ES_K_SELECT:
-    case ES_K_FLATTEN: return 0;
-    default: return 1;
-    }
-}
-
-static void find_clean(es_plan *plan) {
-    for (int32_t i = 0; i < plan->n_steps; i++) {
-        const es_planned *step = &plan->steps[i];
-        for (int32_t j = 0; j < step->n_inputs && mixes_pixels(step); j++)
-            if (step->inputs[j] != ES_OUTSIDE) plan->values[step->inputs[j]].clean = 1;
-    }
-}
-
 /* What a form and its layout take at most, in bytes; a fraction more does not matter, an overflow would. */
 static double bytes_of(const es_form *form, const es_tensor *shape, int32_t lanes) {
     if (form->flat) return 4.0 * shape->channels;
@@ -366,12 +329,7 @@ static es_problem try_plan(const es_program *program, int32_t lanes, int may_fol
     if (!at.failed) plan_all(&at);
     free(at.own);
     free(at.forms);
-    if (!at.failed) {
-        find_readers(plan);
-        join_pairs(plan);
-        part_buffers(plan);
-        find_clean(plan);
-    }
+    if (!at.failed) es_settle_readers(plan);
     return at.failed ? ES_NO_MEMORY : lay_out(plan, program, lanes);
 }
 

@@ -42,6 +42,12 @@ typedef enum es_problem { ES_FINE, ES_NO_MEMORY, ES_TOO_LARGE, ES_NO_THREAD } es
 /* More than any network for images needs; a program that asks for it is refused before the memory is touched. */
 #define ES_MOST_ACTIVATION_BYTES ((int64_t)4 << 30)
 
+static inline int es_all_are(const int32_t *numbers, int n, int32_t wanted) {
+    for (int i = 0; i < n; i++)
+        if (numbers[i] != wanted) return 0;
+    return 1;
+}
+
 /* `plan` can be freed whatever is returned. */
 es_problem es_make_plan(const es_program *program, int32_t lanes, es_plan *plan);
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #define RELAX() __builtin_ia32_pause()
@@ -21,6 +22,12 @@ enum {
     LINE = 64,
 };
 
+/* How often a thread has come to a meeting. Each has a line of the cache to itself, which only its own thread writes: the
+ * last to come is then seen by each of the others after one transfer of a line. */
+typedef struct es_place {
+    _Alignas(LINE) atomic_uint meetings;
+} es_place;
+
 struct es_pool {
     int32_t threads;
     pthread_t *others;
@@ -29,9 +36,8 @@ struct es_pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int32_t sleeping; /* guarded by `lock` */
+    es_place *places; /* of each thread */
     _Alignas(LINE) atomic_uint jobs; /* counts the jobs given; all ones: the end */
-    _Alignas(LINE) atomic_uint arrived;
-    _Alignas(LINE) atomic_uint phase;
 };
 
 typedef struct start {
@@ -41,21 +47,20 @@ typedef struct start {
 
 static const unsigned END = ~0u;
 
-void es_pool_meet(es_pool *pool) {
+void es_pool_meet(es_pool *pool, int32_t thread) {
     if (pool->threads == 1) return;
-    unsigned phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == (unsigned)pool->threads - 1) {
-        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
-        return;
-    }
-    int turns = 0;
-    while (atomic_load_explicit(&pool->phase, memory_order_acquire) == phase) {
-        if (turns < TURNS) {
-            turns++;
-            RELAX();
-        } else {
-            sched_yield();
+    atomic_uint *own = &pool->places[thread].meetings;
+    unsigned meeting = atomic_load_explicit(own, memory_order_relaxed) + 1;
+    atomic_store_explicit(own, meeting, memory_order_release);
+    for (int32_t other = 0, turns = 0; other < pool->threads; other++) {
+        /* Nobody is more than one meeting ahead, and the count may wrap. */
+        while ((int32_t)(atomic_load_explicit(&pool->places[other].meetings, memory_order_acquire) - meeting) < 0) {
+            if (turns < TURNS) {
+                turns++;
+                RELAX();
+            } else {
+                sched_yield();
+            }
         }
     }
 }
@@ -87,7 +92,7 @@ static void *work(void *argument) {
     free(argument);
     for (unsigned seen = 0; (seen = await(own.pool, seen)) != END;) {
         own.pool->job(own.pool->context, own.thread);
-        es_pool_meet(own.pool);
+        es_pool_meet(own.pool, own.thread);
     }
     return NULL;
 }
@@ -106,11 +111,15 @@ es_pool *es_pool_new(int32_t threads) {
     if (!pool) return NULL;
     *pool = (es_pool){.threads = 1};
     pool->others = calloc((size_t)threads, sizeof *pool->others);
-    if (!pool->others || pthread_mutex_init(&pool->lock, NULL) || pthread_cond_init(&pool->wake, NULL)) {
+    pool->places = aligned_alloc(LINE, (size_t)threads * sizeof *pool->places);
+    int failed = !pool->others || !pool->places;
+    if (failed || pthread_mutex_init(&pool->lock, NULL) || pthread_cond_init(&pool->wake, NULL)) {
         free(pool->others);
+        free(pool->places);
         free(pool);
         return NULL;
     }
+    memset(pool->places, 0, (size_t)threads * sizeof *pool->places);
     for (int32_t thread = 1; thread < threads; thread++) {
         if (begin_thread(pool, thread)) {
             es_pool_free(pool);
@@ -129,7 +138,7 @@ void es_pool_run(es_pool *pool, void (*job)(void *, int32_t), void *context) {
         announce(pool, next == END ? 1 : next);
     }
     job(context, 0);
-    es_pool_meet(pool);
+    es_pool_meet(pool, 0);
 }
 
 void es_pool_free(es_pool *pool) {
@@ -139,5 +148,6 @@ void es_pool_free(es_pool *pool) {
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     free(pool->others);
+    free(pool->places);
     free(pool);
 }

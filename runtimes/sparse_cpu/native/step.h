@@ -73,14 +73,11 @@ typedef struct es_dense {
     float *values;
 } es_dense;
 
-/* What is left to do once a patch is written: lanes that hang over the image are set to 0, then the halo is copied. The
- * work of es_finish (vec.h), found once for all channels. All positions are vectors within a channel. */
-typedef struct es_held {
-    int32_t at, row, column; /* the last two: vectors within row_keep and column_keep of the plane */
-} es_held;
-
+/* What is left to do once a patch is written: the halo is copied. The work of es_finish (vec.h), found once for all
+ * channels. Positions are floats within a channel. */
 typedef struct es_copy {
-    int32_t from, to, shift; /* the last: which of the plane's shifts */
+    int32_t from, to;
+    const es_permutation *shift;
 } es_copy;
 
 /* A rectangle of the output's tile that is computed at once. Positions are floats within a channel. */
@@ -88,7 +85,9 @@ typedef struct es_patch {
     int32_t height, width; /* vectors */
     int64_t in;            /* what the first column of the weights reads for its first vector, in the first channel */
     int64_t out, add;      /* its first vector */
-    int32_t first_held, last_held, first_copy, last_copy; /* of step->held and step->copies; the lasts not included */
+    int32_t hangs;         /* 1: some of its lanes hang over the image and have to be 0 */
+    int32_t row, column;   /* of its first vector, the halo's counted too: its place in the plane's masks */
+    int32_t first_copy, last_copy; /* of step->copies; the last is not included */
 } es_patch;
 
 struct es_step {
@@ -110,7 +109,6 @@ struct es_step {
     int32_t patch_height, patch_width; /* conv: vectors of a tile that are computed at once, at most */
     int32_t n_patches;                 /* conv: those of the tile, row by row */
     es_patch *patches;
-    es_held *held;
     es_copy *copies;
     int64_t in_row, out_row, add_row;  /* conv: floats from one row of a patch to the next */
     es_permutation *fold;              /* conv folded: for each tap's direction, how a neighbour's share comes home */

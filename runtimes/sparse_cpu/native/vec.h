@@ -129,6 +129,36 @@ static inline vec es_gather(const float *from, ivec index, ivec keep) {
 #endif
 }
 
+/* The lower halves of two vectors, lane by lane in turn, and the upper halves. */
+#if LANES == 16
+#define ES_ZIP_LOW(a, b) \
+    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ES_ZIP_HIGH(a, b) \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif LANES == 8
+#define ES_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ES_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif LANES == 4
+#define ES_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ES_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* Row r's lane c becomes row c's lane r: each round deals the rows' two halves out in turn, as one shuffles cards. */
+static inline void es_transpose(vec rows[LANES]) {
+#if LANES > 1
+    for (int left = LANES; left > 1; left /= 2) {
+        vec dealt[LANES];
+        for (int i = 0; i < LANES / 2; i++) {
+            dealt[2 * i] = ES_ZIP_LOW(rows[i], rows[i + LANES / 2]);
+            dealt[2 * i + 1] = ES_ZIP_HIGH(rows[i], rows[i + LANES / 2]);
+        }
+        memcpy(rows, dealt, sizeof dealt);
+    }
+#else
+    (void)rows;
+#endif
+}
+
 /* The sum of the lanes, always in the same order: halves are added until one is left. */
 static inline float es_sum(vec value) {
     float lanes[LANES];

@@ -263,6 +263,36 @@ def pairs() -> Iterator[Case]:
         yield built.case(f"pairs with residuals, size {size}", images=2)
 
 
+def recuts() -> Iterator[Case]:
+    """A window whose stride does not divide the tiles, after a pointwise convolution: which of the two is cut anew."""
+    for size in (9, 20, 28, 33):
+        for reader in ("depthwise", "dense", "max_pool", "average_pool"):
+            built = Builder((5, size, size), seed=size)
+            built.conv(6, act=RELU)
+            built.conv(17, 1, sparsity=0.7, act=RELU)
+            if reader == "depthwise":
+                built.conv(17, 3, 2, groups=17, sparsity=0)
+            elif reader == "dense":
+                built.conv(4, 3, (2, 1), sparsity=0)
+            else:
+                more = {} if reader == "max_pool" else {"count_padding": False}
+                built.pool(reader, 3, 2, (1, 1, 1, 1), **more)
+            built.conv(9, 1, sparsity=0.5)
+            yield built.case(f"wide tensor for one {reader}, size {size}", images=2)
+        for narrow in (False, True):
+            built = Builder((6, size, size), seed=size + 1)
+            wide = built.conv(4 if narrow else 12, 1, sparsity=0.6, act=RELU)
+            built.conv(8, 3, 2, at=wide, act=RELU)
+            half = len(built.shapes) - 1
+            built.conv(8, 1, 2, at=wide, padding=(0, 0, 0, 0), plus=half)
+            yield built.case(f"two readers, {'narrow' if narrow else 'wide'}, size {size}", images=2)
+        built = Builder((6, size, size), seed=size + 2)
+        built.conv(12, 3, 1, sparsity=0.5)
+        built.conv(12, 1, sparsity=0.6, plus=1, act=RELU)
+        built.conv(8, 3, 2, sparsity=0.5)
+        yield built.case(f"a residual in between, size {size}", images=2)
+
+
 def small() -> Iterator[Case]:
     """Images of a few pixels a tile, with many channels, as at the end of a network."""
     for height, width in ((1, 1), (1, 4), (2, 2), (3, 3), (4, 4), (4, 8), (5, 5), (7, 8), (8, 3), (8, 8)):
@@ -287,6 +317,7 @@ FAMILIES = {
     "pools": pools,
     "moves": moves,
     "pairs": pairs,
+    "recuts": recuts,
     "small": small,
     "chains": chains,
 }

@@ -64,6 +64,21 @@ def test_every_kernel_of_the_table_is_tried(sparse_library, kernels, programs):
     assert tried == {name.lower() for name in kinds} - folds
 
 
+def test_the_narrow_tensor_is_cut_anew_where_a_window_cannot_stride_over_the_wide_one(
+    sparse_library, kernels, programs
+):
+    """28 rows are seven for each of four tiles, which a stride of two does not divide; of two tiles they are 14."""
+    case, path = next(
+        found for found in programs("recuts") if found[0].name == "wide tensor for one depthwise, size 28"
+    )
+    assert [shape.shape[0] for shape in case.program.tensors] == [5, 6, 17, 17, 9]
+    with sparse_library.network(path, kernels) as network:
+        steps = json.loads(sparse_library.describe(network))["steps"]
+    cut = [step["output"][0] for step in steps if step["kernel"] == "relay"]
+    assert cut == ([] if kernels == "scalar" else [6])
+    assert [step["kernel"] for step in steps if step["joins_next"]] == ["conv_sparse"]
+
+
 def test_an_image_gets_the_same_answer_alone_and_among_others(sparse_library, kernels, programs):
     changed = []
     for case, path in programs("chains"):
