@@ -55,12 +55,9 @@ def bench(
     from edgeprune.progress import for_terminal
     from runtimes.files import write_json
 
-    counts = {"passes": passes, "rounds": rounds}
+    counts, named = {"passes": passes, "rounds": rounds}, (tuple(sparsity), tuple(runtime), pythons_of(python))
     workload = workload_of(protocol, counts, threads or 1, batch or 1, cpus_of(cpus), kernels)
-    whose, masked = pythons_of(python), tuple(sparsity)
-    asked = Asked(
-        network, masked, tuple(runtime), whose, workload, pattern, image_size, seed, alone=check_alone, layers=layers
-    )
+    asked = Asked(network, *named, workload, pattern, image_size, seed, alone=check_alone, layers=layers)
     check_out(out)
     try:
         document = measured(asked, for_terminal())

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench import Bench
 from edgeprune.comparing import named
 from edgeprune.data.records import Images
 from edgeprune.measuring import Boards, bundled, on_all
@@ -22,6 +21,7 @@ from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
 from edgeprune.steps.compile import network_file
 from edgeprune.steps.programs import SPARSE_CPU
+from edgeprune.workbench import Workbench
 from export.bundle import NetworkFile, write_bundle
 from runtimes.errors import UserError
 from runtimes.files import read_json, replacing, write_json
@@ -80,7 +80,7 @@ def measure_together(
         files = _export(place, dict(zip(SIDES, (a, b), strict=True)), asked)
         bundle = place["compile"] / "bundle"
         _write_bundle(bundle, place.path.name, files, a, {**_libraries(b), **_libraries(a)})
-        bench = Bench(a.run.recipe(), place)
+        bench = Workbench(a.run.recipe(), place)
         _ = bench.data.test.labels  # read once, before the devices share them
         return on_all(bench, devices, bundle, workload, progress)
 

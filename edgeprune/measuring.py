@@ -12,11 +12,11 @@ from typing import Any
 
 from devices import open_device
 from devices.protocol import Device
-from edgeprune.bench import Bench
 from edgeprune.pipeline import run, workbench
 from edgeprune.progress import Progress
 from edgeprune.rundir import RunDir
 from edgeprune.verbs import opened, renew_bundle
+from edgeprune.workbench import Workbench
 from export.bundle import brings_our_code
 from runtimes.errors import UserError
 
@@ -105,7 +105,7 @@ def bundle_for(rundir: RunDir, target: str | None) -> Path:
 
 
 def on_all(
-    bench: Bench, devices: Sequence[Device], bundle: Path, asked: Mapping[str, Any], progress: Progress
+    bench: Workbench, devices: Sequence[Device], bundle: Path, asked: Mapping[str, Any], progress: Progress
 ) -> list[Path]:
     """Each device in a thread of its own. Where this is interrupted, the devices' connections end, and so do they."""
     from edgeprune.steps.measure import measure_with

@@ -18,7 +18,7 @@ from edgeprune.rundir import RunDir
 from runtimes.tables import resolve
 
 if TYPE_CHECKING:
-    from edgeprune.bench import Bench
+    from edgeprune.workbench import Workbench
 
 # verb -> the step's function: (bench, tick) -> the files it wrote
 STEPS = {
@@ -38,7 +38,7 @@ def run(recipe: Recipe, folder: Path, progress: Progress, *, until: str = "repor
     with rundir.locked():
         rundir.adopt(recipe)
         rundir.hold_to(hashes(recipe))
-        bench: Bench | None = None
+        bench: Workbench | None = None
         for number, step in enumerate(STEPS, start=1):
             with progress.step(step, number, len(STEPS)) as report:
                 if rundir.done(step):
@@ -51,14 +51,14 @@ def run(recipe: Recipe, folder: Path, progress: Progress, *, until: str = "repor
     return rundir
 
 
-def workbench(recipe: Recipe, rundir: RunDir) -> Bench:
+def workbench(recipe: Recipe, rundir: RunDir) -> Workbench:
     """What the steps share. It brings torch, which a finished run does not need."""
-    from edgeprune.bench import Bench
+    from edgeprune.workbench import Workbench
 
-    return Bench(recipe, rundir)
+    return Workbench(recipe, rundir)
 
 
-def perform(step: str, bench: Bench, tick: Tick) -> None:
+def perform(step: str, bench: Workbench, tick: Tick) -> None:
     """One step: its folder made ready, its function called, its files marked as finished."""
     started = time.perf_counter()
     bench.run.begin(step)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["edgeprune.cli", "edgeprune.bench", "edgeprune.steps.export", "edgeprune.steps.measure", "torch._dynamo"]
+    ["edgeprune.cli", "edgeprune.workbench", "edgeprune.steps.export", "edgeprune.steps.measure", "torch._dynamo"]
 )
 
 

@@ -1,7 +1,4 @@
-"""`edgeprune bench`: one network on several runtimes side by side, in turns, one engine a process.
-
-`edgeprune.bench` is something else: the workbench that the steps of a run share.
-"""
+"""`edgeprune bench`: one network on several runtimes side by side, in turns, one engine a process."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.bench import Bench
 from edgeprune.data import Split
 from edgeprune.data.records import Images
 from edgeprune.progress import Tick
 from edgeprune.recipe import Measure
 from edgeprune.steps.export import COMPARED
 from edgeprune.steps.programs import SPARSE_CPU
+from edgeprune.workbench import Workbench
 from export.bundle import NetworkFile, write_bundle
 from export.native import TRIPLES, build_library
 from export.targets import TARGETS, Target
@@ -27,7 +27,7 @@ from runtimes.sparse_cpu import library
 _DECODED = 512  # test images that are held in memory at once
 
 
-def compile(bench: Bench, tick: Tick) -> list[Path]:
+def compile(bench: Workbench, tick: Tick) -> list[Path]:
     """Write `4-compile/bundle`. What a runtime compiles, it compiles on the device that runs it."""
     networks = exported_networks(bench.run["export"])
     folder = bench.run["compile"] / "bundle"
@@ -37,7 +37,7 @@ def compile(bench: Bench, tick: Tick) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def compile_for(bench: Bench, target: Target, tick: Tick) -> Path:
+def compile_for(bench: Workbench, target: Target, tick: Tick) -> Path:
     """Write the bundle for a target that is not the recipe's, `4-compile/<target>/bundle`.
 
     It holds the pair that is compared, dense and sparse, in each precision that was exported, and is measured on the
@@ -92,7 +92,7 @@ def libraries(target: Target, networks: Mapping[str, NetworkFile], *, needed: bo
 
 
 def _write(
-    bench: Bench,
+    bench: Workbench,
     folder: Path,
     networks: Mapping[str, NetworkFile],
     runtimes: Sequence[str],

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune import __version__
-from edgeprune.bench import Bench
 from edgeprune.data.batches import Batches
 from edgeprune.layers import Accounting, account, layers, left_dense
 from edgeprune.progress import Tick
@@ -26,6 +25,7 @@ from edgeprune.prune import masks as masking
 from edgeprune.prune.patterns.n_of_m import TWO_OF_FOUR, NOfM
 from edgeprune.prune.patterns.unstructured import UNSTRUCTURED
 from edgeprune.steps.programs import SPARSE_CPU, with_programs
+from edgeprune.workbench import Workbench
 from export import graph
 from export.compact import answers_for, compact
 from export.macs import count_macs
@@ -48,13 +48,13 @@ VERIFIED_IMAGES = 64  # of the validation split: the test split is scored once, 
 CALIBRATION_IMAGES = 256  # of the training split, as they are, drawn at random
 
 
-def export(bench: Bench, tick: Tick) -> list[Path]:
+def export(bench: Workbench, tick: Tick) -> list[Path]:
     """Export for the recipe's target into the step's own folder."""
     asked = bench.recipe.export
     return export_for(bench, pick(TARGETS, asked.target, "target"), bench.run["export"], asked.precision, tick)
 
 
-def export_for(bench: Bench, target: Target, folder: Path, precision: str, tick: Tick) -> list[Path]:
+def export_for(bench: Workbench, target: Target, folder: Path, precision: str, tick: Tick) -> list[Path]:
     """Write the networks of the run and `manifest.json` into `folder`; every file is verified.
 
     `<network>.onnx` is in fp32, `model.compact.onnx` the sparse network without dead channels, where the recipe asks
@@ -91,7 +91,7 @@ class Planned(NamedTuple):
     layers: list[str]
 
 
-def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
+def planned_layers(bench: Workbench, masks: masking.Masks) -> Planned:
     """All masked layers under an N:M recipe; of somebody's own sparse checkpoint those whose zeros turn out N:M.
 
     A checkpoint of an unstructured recipe is looked at for 2:4.
@@ -108,7 +108,7 @@ def planned_layers(bench: Bench, masks: masking.Masks) -> Planned:
 class _Work:
     """One export: what is written, for whom, and what all its networks share."""
 
-    bench: Bench
+    bench: Workbench
     target: Target
     folder: Path
     precisions: Sequence[str]
@@ -284,7 +284,7 @@ class _Work:
         }
 
 
-def calibration_images(bench: Bench) -> NDArray[np.float32]:
+def calibration_images(bench: Workbench) -> NDArray[np.float32]:
     """Training images as the network gets them, float32 (n, C, H, W): drawn by the run's seed, not augmented."""
     data = bench.data
     draw = np.random.default_rng(bench.seed("export"))
@@ -305,7 +305,7 @@ def _unverified(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _reasons(bench: Bench, model: nn.Module) -> dict[str, str]:
+def _reasons(bench: Workbench, model: nn.Module) -> dict[str, str]:
     refuses, settings = bench.pattern().refuses, bench.recipe.prune
     if bench.recipe.student.holds != "dense":
         refuses, settings = UNSTRUCTURED.refuses, everything(settings)

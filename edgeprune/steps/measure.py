@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from devices import open_device
 from devices.deploy import measure_on
 from devices.protocol import Device
-from edgeprune.bench import Bench
 from edgeprune.data.records import Labels
 from edgeprune.progress import Tick
 from edgeprune.rundir import RunDir
 from edgeprune.steps.compile import workload_of
+from edgeprune.workbench import Workbench
 from runtimes.errors import UserError
 from runtimes.files import read_json, sha256
 from runtimes.records import Measurement, Workload
 
 
-def measure(bench: Bench, tick: Tick) -> list[Path]:
+def measure(bench: Workbench, tick: Tick) -> list[Path]:
     """Measure on this machine, with the recipe's workload."""
     return measure_with(bench, open_device("local"), bench.run["compile"] / "bundle", {}, tick)
 
 
-def measure_with(bench: Bench, device: Device, bundle: Path, asked: Mapping[str, Any], tick: Tick) -> list[Path]:
+def measure_with(bench: Workbench, device: Device, bundle: Path, asked: Mapping[str, Any], tick: Tick) -> list[Path]:
     """Measure the folder `bundle` on `device`; write and score `5-measure/<device>/<runtime>-<network>.json`.
 
     Where `asked` departs from the recipe's workload the files' names say so (`ort-sparse-b8-t1-quick.json`): a
@@ -50,7 +50,7 @@ def measure_with(bench: Bench, device: Device, bundle: Path, asked: Mapping[str,
         shutil.rmtree(arrived, ignore_errors=True)
 
 
-def take_over(bench: Bench, name: str, folder: Path) -> list[Path]:
+def take_over(bench: Workbench, name: str, folder: Path) -> list[Path]:
     """Score and keep what was measured by hand in a copy of a bundle: `folder` is the `results` folder it left there.
 
     `name` is what the device is called from now on. A folder without measurements, or one with answers to other images,
@@ -83,7 +83,7 @@ def _copy_logits(folder: Path, arrived: Path, measurement: Measurement) -> None:
     shutil.copyfile(file, arrived / outputs["file"])
 
 
-def _keep(path: Path, results: Path, bench: Bench) -> Path:
+def _keep(path: Path, results: Path, bench: Workbench) -> Path:
     """Move a measurement and its logits from where they arrived to where they stay, scored."""
     measurement = scored(Measurement.read(path), path.parent, bench.data.test.labels)
     name = path.stem + conditions(

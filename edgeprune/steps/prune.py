@@ -9,16 +9,16 @@ from safetensors.torch import save
 from torch import nn
 
 from edgeprune import prune as pruning
-from edgeprune.bench import Bench
 from edgeprune.models.checkpoint import save_state
 from edgeprune.optimise import top1
 from edgeprune.progress import Tick
 from edgeprune.prune import masks as masking
 from edgeprune.prune.task import Task
+from edgeprune.workbench import Workbench
 from runtimes.files import write_bytes, write_json
 
 
-def prune(bench: Bench, tick: Tick) -> list[Path]:
+def prune(bench: Workbench, tick: Tick) -> list[Path]:
     """Prune the dense student by the recipe's schedule, and write masks, student and a log of the scoring."""
     folder, recipe = bench.run["prune"], bench.recipe
     if recipe.student.holds == "dense":
@@ -43,7 +43,7 @@ def prune(bench: Bench, tick: Tick) -> list[Path]:
     return [folder / name for name in ("scoring.json", "masks.safetensors", "student.safetensors")]
 
 
-def _task(bench: Bench, student: nn.Module, folder: Path, tick: Tick) -> tuple[Task, dict[str, str]]:
+def _task(bench: Workbench, student: nn.Module, folder: Path, tick: Tick) -> tuple[Task, dict[str, str]]:
     """What there is to prune, and why the other layers stay dense."""
     recipe, pattern = bench.recipe, bench.pattern()
     chosen, reasons = pruning.choose(student, pattern, recipe.prune)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeprune.bench import Bench
 from edgeprune.progress import Tick
 from edgeprune.report import write_report
+from edgeprune.workbench import Workbench
 
 
-def report(bench: Bench, tick: Tick) -> list[Path]:
+def report(bench: Workbench, tick: Tick) -> list[Path]:
     """Write every report format from the files of the steps before."""
     return write_report(bench.run.path)

@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeprune.bench import Bench
 from edgeprune.layers import weights
 from edgeprune.learning_rate import norm_drop, retraining
 from edgeprune.models.checkpoint import save_state
 from edgeprune.progress import Tick
 from edgeprune.recipe import Training
 from edgeprune.train import Epoch, train
+from edgeprune.workbench import Workbench
 from runtimes.files import write_json
 
 
-def retrain(bench: Bench, tick: Tick) -> list[Path]:
+def retrain(bench: Workbench, tick: Tick) -> list[Path]:
     """Write the final student and its history. No pruned weight comes back: the mask is held after every step."""
     folder, recipe = bench.run["retrain"], bench.recipe
     student = bench.saved("student", bench.run["prune"] / "student.safetensors")
@@ -29,7 +29,7 @@ def retrain(bench: Bench, tick: Tick) -> list[Path]:
     return [folder / "history.json", folder / "student.safetensors"]
 
 
-def _train(bench: Bench, student: nn.Module, checkpoint: Path, tick: Tick) -> list[Epoch]:
+def _train(bench: Workbench, student: nn.Module, checkpoint: Path, tick: Tick) -> list[Epoch]:
     recipe = bench.recipe
     return train(
         student,
@@ -45,7 +45,7 @@ def _train(bench: Bench, student: nn.Module, checkpoint: Path, tick: Tick) -> li
     )
 
 
-def _settings(bench: Bench) -> Training:
+def _settings(bench: Workbench) -> Training:
     """The recipe's retraining; how much of the dense weights' norm pruning took may lower its peak learning rate."""
     masks = bench.masks()
     if bench.recipe.student.holds != "dense" or not masks:

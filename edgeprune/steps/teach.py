@@ -6,17 +6,17 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from edgeprune.bench import Bench, Role
 from edgeprune.distill import answers, lesson_of
 from edgeprune.models.checkpoint import save_state
 from edgeprune.optimise import top1
 from edgeprune.progress import Tick
 from edgeprune.recipe import Objective
 from edgeprune.train import train
+from edgeprune.workbench import Role, Workbench
 from runtimes.files import write_bytes, write_json
 
 
-def teach(bench: Bench, tick: Tick) -> list[Path]:
+def teach(bench: Workbench, tick: Tick) -> list[Path]:
     """Write `teacher` and `dense` (weights and history); what the recipe has none of is left out."""
     folder = bench.run["teach"]
     roles: list[tuple[Role, str]] = [("teacher", "teacher")] if bench.recipe.teacher.model else []
@@ -30,7 +30,7 @@ def teach(bench: Bench, tick: Tick) -> list[Path]:
     return [path for _, name in roles for path in _files(folder, name)] + _answers(bench, folder, tick)
 
 
-def _answers(bench: Bench, folder: Path, tick: Tick) -> list[Path]:
+def _answers(bench: Workbench, folder: Path, tick: Tick) -> list[Path]:
     """The teacher's logits of every training image and its mirror image, (2, n, C), where the recipe keeps them."""
     recipe, path = bench.recipe, folder / "answers.safetensors"
     if not recipe.train.cache_teacher:
@@ -46,7 +46,7 @@ def _files(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.history.json", folder / f"{name}.safetensors"
 
 
-def _provide(bench: Bench, role: Role, path: Path, tick: Tick) -> None:
+def _provide(bench: Workbench, role: Role, path: Path, tick: Tick) -> None:
     settings, shared = bench.settings(role), bench.recipe.train
     checkpoint = path.with_suffix(".checkpoint")
     if settings.checkpoint:

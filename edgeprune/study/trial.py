@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import pipeline
-from edgeprune.bench import Bench
 from edgeprune.layers import account
 from edgeprune.optimise import top1
 from edgeprune.progress import Step, Tick
@@ -19,6 +18,7 @@ from edgeprune.recipe import Recipe
 from edgeprune.rundir import RunDir
 from edgeprune.study.plan import Cell, fingerprint, settings
 from edgeprune.study.results import Failed, Finished, Machine, Result, Seconds, write_result
+from edgeprune.workbench import Workbench
 from runtimes.errors import UserError
 from runtimes.files import read_json, write_json
 from runtimes.sampler import cpu_model
@@ -42,7 +42,7 @@ class Teaching:
     def __call__(self, tick: Tick) -> None:
         """Do it, or find it done. Looks at the data in any case: what is missing is a `UserError` before any cell."""
         rundir = pipeline.run(self.recipe, self.folder, _Relay(tick), until="teach")
-        bench = Bench(self.recipe, rundir)
+        bench = Workbench(self.recipe, rundir)
         outputs = read_json(rundir["teach"] / "completed.json")["outputs"]
         path, images = _scores(self.folder), len(bench.data.test)
         if path.is_file() and read_json(path)["outputs"] == outputs:
@@ -73,7 +73,9 @@ class Trial:
         try:
             result = self._finished(tick)
         except UserError as error:
-            result = Failed(**self._told(Bench(self.recipe, RunDir(self.folder))), message=self._without_places(error))
+            result = Failed(
+                **self._told(Workbench(self.recipe, RunDir(self.folder))), message=self._without_places(error)
+            )
         write_result(self.path, result)
 
     def _finished(self, tick: Tick) -> Finished:
@@ -81,7 +83,7 @@ class Trial:
         interrupted = _begun(rundir)
         adopt(RunDir(self.shared), rundir, self.recipe)
         pipeline.run(self.recipe, self.folder, _Relay(tick), until=_LAST)
-        bench, dense = Bench(self.recipe, rundir), read_json(_scores(self.shared))["test_top1"]
+        bench, dense = Workbench(self.recipe, rundir), read_json(_scores(self.shared))["test_top1"]
         model = bench.saved("student", rundir["retrain"] / "student.safetensors")
         scoring, history = read_json(rundir["prune"] / "scoring.json"), read_json(rundir["retrain"] / "history.json")
         counts, before = account(model, bench.masks(), scoring["reasons"]), scoring["validation_top1"]
@@ -102,7 +104,7 @@ class Trial:
             warnings=(*scoring["warnings"], *([_INTERRUPTED] if interrupted else [])),
         )
 
-    def _told(self, bench: Bench) -> dict[str, Any]:
+    def _told(self, bench: Workbench) -> dict[str, Any]:
         machine = bench.machine()
         if bench.device.type == "cpu":
             machine["device"] = str(cpu_model().value or "CPU")

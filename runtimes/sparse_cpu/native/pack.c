@@ -113,6 +113,7 @@ static int pack_dense(es_step *step, int32_t width) {
     int64_t floats = (int64_t)step->dense.blocks * step->operation->groups * width * weights->columns;
     step->dense.values = calloc((size_t)floats, sizeof(float));
     step->dense.offsets = malloc((size_t)weights->columns * sizeof *step->dense.offsets);
+    step->dense.bytes = floats * 4 + (int64_t)weights->columns * 4;
     es_entry *entries = malloc((size_t)weights->columns * sizeof *entries);
     int failed = !step->dense.values || !step->dense.offsets || !entries;
     es_rows source = es_all_rows(weights);
@@ -289,13 +290,7 @@ int64_t es_packed_bytes(const es_step *step) {
         bytes += sparse->first[cells] * 6 + (cells + 1) * 4 + (sparse->base ? sparse->blocks * 8 : 0);
         bytes += sparse->counts ? rows * ES_TAPS * 2 : 0;
     }
-    if (step->dense.values && step->kind == ES_K_CONV_DENSE) {
-        int64_t held = (int64_t)step->dense.blocks * step->operation->groups * step->dense.width;
-        bytes += (held + 1) * step->operation->weights.columns * 4;
-    } else if (step->dense.values) {
-        bytes += (rows + 1) * step->operation->weights.columns * 4;
-    }
-    return bytes + (step->bias ? rows * 4 : 0) + (step->scale ? rows * 4 : 0);
+    return bytes + step->dense.bytes + (step->bias ? rows * 4 : 0) + (step->scale ? rows * 4 : 0);
 }
 
 void es_free_packed(es_step *step) {

@@ -19,6 +19,7 @@ static int pack_dense(const es_weights *weights, int32_t lanes, es_step *step, e
     size_t bytes = ((size_t)(pitch * weights->rows) * sizeof(float) + 63) / 64 * 64;
     step->kind = ES_K_LINEAR_DENSE;
     step->dense.width = 1;
+    step->dense.bytes = (int64_t)bytes;
     step->dense.values = aligned_alloc(64, bytes);
     if (!step->dense.values) return -1;
     memset(step->dense.values, 0, bytes);

@@ -69,8 +69,9 @@ typedef struct es_sparse {
 typedef struct es_dense {
     int32_t width;
     int32_t blocks; /* of a group: none reaches from one group into another */
-    int32_t *offsets; /* of each column, in vectors */
+    int32_t *offsets; /* of each column, in vectors; of a linear layer NULL */
     float *values;
+    int64_t bytes; /* of both */
 } es_dense;
 
 /* What is left to do once a patch is written: the halo is copied. The work of es_finish (vec.h), found once for all

@@ -36,7 +36,7 @@ _STREAMS = {"teacher": 1, "student": 2, "prune": 3, "retrain": 4, "export": 5}
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """A recipe, its run folder, and what follows from them."""
 
     recipe: Recipe
