@@ -3,7 +3,8 @@
     python docs/results/collect.py docs/results/quickstart.json "edgeprune run quickstart --seed N" \\
         "sparse 90 %=runs/q0,runs/q1,runs/q2"
 
-A file named `...-precisions.json` gets the columns of `PRECISIONS`, any other those of `COLUMNS`.
+A file named `...-precisions.json` gets the columns of `PRECISIONS`, one named `...-compact.json` those of `COMPACTED`,
+any other those of `COLUMNS`.
 
 One row a label, one value a run (a seed). Nothing is computed here but the reading of `6-report/report.json`.
 """
@@ -25,10 +26,10 @@ LIBRARIES = ("torch", "onnxruntime", "numpy")
 MACHINE = ("os", "machine", "python", "cpu_model", "cores", "memory_total_bytes")
 
 
-def row(report: Report, name: str) -> Mapping[str, Any]:
-    """The row of one network on ONNX Runtime on this machine."""
+def row(report: Report, name: str, runtime: str = "ort") -> Mapping[str, Any]:
+    """The row of one network on one runtime on this machine."""
     found: Mapping[str, Any] = next(
-        one for one in report["rows"] if (one["name"], one["runtime"], one["device"]) == (name, "ort", "local")
+        one for one in report["rows"] if (one["name"], one["runtime"], one["device"]) == (name, runtime, "local")
     )
     return found
 
@@ -72,9 +73,34 @@ PRECISIONS: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
 }
 
 
+def in_runtimes(name: str, told: str) -> dict[str, tuple[str, str, int, Callable[[Report], float]]]:
+    """The median latency of one network on ONNX Runtime and on sparse_cpu."""
+    return {
+        f"{name}_{runtime}": (
+            f"{told} on {title}",
+            "μs",
+            0,
+            lambda report, runtime=runtime: 1000 * row(report, name, runtime)["latency_ms"]["median"],
+        )
+        for runtime, title in (("ort", "ONNX Runtime"), ("sparse_cpu", "sparse_cpu"))
+    }
+
+
+COMPACTED: Mapping[str, tuple[str, str, int, Callable[[Report], float]]] = {
+    "top1_dense": ("dense", "%", 2, lambda report: row(report, "dense")["top1"]),
+    "top1": ("sparse", "%", 2, lambda report: row(report, "sparse")["top1"]),
+    **in_runtimes("dense", "dense"),
+    **in_runtimes("sparse", "sparse"),
+    **in_runtimes("sparse-compact", "compacted"),
+    "onnx": ("sparse ONNX", "kB", 0, lambda report: row(report, "sparse")["size_bytes"]["onnx"] / 1000),
+    "onnx_compact": ("compacted ONNX", "kB", 0, lambda r: row(r, "sparse-compact")["size_bytes"]["onnx"] / 1000),
+}
+
+
 def main(file: str, command: str, *labelled: str) -> None:
     """Write the results file for the labelled runs."""
-    columns = PRECISIONS if file.endswith("-precisions.json") else COLUMNS
+    special = {"-precisions.json": PRECISIONS, "-compact.json": COMPACTED}
+    columns = next((found for end, found in special.items() if file.endswith(end)), COLUMNS)
     rows, reports = [], []
     for one in labelled:
         label, _, runs = one.partition("=")
