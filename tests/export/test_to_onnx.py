@@ -80,9 +80,10 @@ def test_equal_input_gives_equal_bytes_in_this_process_and_in_another(tmp_path: 
         " metadata={'b': '1', 'a': '2'})"
     )
     here = str(Path(__file__).parent)
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other.onnx"), here], check=True)
+    other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "other.onnx", here])
     for name, metadata in (("one", {"a": "2", "b": "1"}), ("two", {"b": "1", "a": "2"})):
         export(trained(Residual), tmp_path / f"{name}.onnx", metadata=metadata)
+    assert other.wait() == 0
     assert len({sha256(tmp_path / f"{name}.onnx") for name in ("one", "two", "other")}) == 1
 
 
