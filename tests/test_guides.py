@@ -78,21 +78,10 @@ def added(guide: Path) -> str:
     return line[line.index("-k") + 1]
 
 
-def over_the_tables() -> list[str]:
-    """The files of tests that name a table to which a guide adds a line."""
-    tables = {table for guide in GUIDES for _, table, _ in steps(guide) if table}
-    named = re.compile(rf"\b({'|'.join(sorted(tables))})\b")
-    found = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if named.search(text_of(path)))
-    return [path.relative_to(ROOT).as_posix() for path in found]
-
-
-@pytest.mark.parametrize(
-    "files", [pytest.param(over_the_tables(), id="over-tables"), pytest.param([], id="all", marks=pytest.mark.slow)]
-)
-def test_the_tests_over_the_tables_pass_on_what_the_guides_add(files: list[str], working_copy: Path) -> None:
+def test_the_tests_over_the_tables_pass_on_what_the_guides_add(working_copy: Path) -> None:
     """`uv run pytest -k NAME` of every guide, in one go."""
     names = [added(guide) for guide in GUIDES]
-    chosen = [*files, "-k", " or ".join(names), "--ignore=tests/test_guides.py", "-p", "no:cacheprovider"]
+    chosen = ["-k", " or ".join(names), "--ignore=tests/test_guides.py", "-p", "no:cacheprovider"]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", *chosen], cwd=working_copy, capture_output=True, text=True, check=False
     )

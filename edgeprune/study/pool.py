@@ -144,9 +144,12 @@ def _work(connection: Connection, logs: Path, parent: int) -> None:
             return
         log = _log(logs, job.name)
         _write_to(log)
-        connection.send(_done(number, job, log, connection.send))
+        ended = _done(number, job, log, connection.send)
+        sys.stdout.flush()
+        sys.stderr.flush()
         if not log.stat().st_size:
             log.unlink()
+        connection.send(ended)  # last: who hears of the end may end this process
 
 
 def _done(number: int, job: Job, log: Path, send: Callable[[Event], None]) -> Event:
