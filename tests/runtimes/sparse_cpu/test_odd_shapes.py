@@ -95,5 +95,6 @@ def test_as_many_weights_of_one_tap_as_there_are_channels(tmp_path, channels):
 def test_a_layout_of_gigabytes_is_refused_before_it_is_made(tmp_path, stride):
     pool = Operation("max_pool", "pool", (0,), 1, {**WINDOW, "kernel": [1, 1], "stride": [1, stride]}, {})
     path, _ = written(tmp_path, [pool], [(1, 1, 4), (1, 1, 1)])
-    with pytest.raises(UserError, match=r"4 GiB|stride"):
-        sparse_cpu.load(path, {})
+    for kernels in set(sparse_cpu.kernels()) - {"scalar"}:  # whose one tile takes a tenth of the limit
+        with pytest.raises(UserError, match=r"4 GiB|stride"):
+            sparse_cpu.load(path, {"kernels": kernels})
