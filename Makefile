@@ -7,10 +7,10 @@ check:
 	uv run ruff format --check
 	uv run mypy
 	uv run python docs/generate.py --check
-	uv run pytest -n 2
+	uv run pytest
 
 test:
-	uv run pytest -n 2
+	uv run pytest
 
 bench:
 	@set -e; for bench in tests/benchmarks/bench_*.py; do echo "$$bench"; uv run python "$$bench"; done

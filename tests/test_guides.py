@@ -81,7 +81,7 @@ def added(guide: Path) -> str:
 def test_the_tests_over_the_tables_pass_on_what_the_guides_add(working_copy: Path) -> None:
     """`uv run pytest -k NAME` of every guide, in one go."""
     names = [added(guide) for guide in GUIDES]
-    chosen = ["-k", " or ".join(names), "--ignore=tests/test_guides.py", "-p", "no:cacheprovider"]
+    chosen = ["-k", " or ".join(names), "--ignore=tests/test_guides.py", "-p", "no:cacheprovider", "-n0"]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", *chosen], cwd=working_copy, capture_output=True, text=True, check=False
     )

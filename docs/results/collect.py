@@ -27,11 +27,11 @@ MACHINE = ("os", "machine", "python", "cpu_model", "cores", "memory_total_bytes"
 
 
 def row(report: Report, name: str, runtime: str = "ort") -> Mapping[str, Any]:
-    """The row of one network on one runtime on this machine."""
-    found: Mapping[str, Any] = next(
-        one for one in report["rows"] if (one["name"], one["runtime"], one["device"]) == (name, runtime, "local")
-    )
-    return found
+    """The row of one network on one runtime on this machine; of several measurements the latest."""
+    asked = (name, runtime, "local")
+    found = [one for one in report["rows"] if (one["name"], one["runtime"], one["device"]) == asked]
+    latest: Mapping[str, Any] = max(found, key=lambda one: one["started_at"])
+    return latest
 
 
 # key -> title, unit, digits, and where it stands in a report
