@@ -36,7 +36,7 @@ def entrants_of(runtimes: Sequence[str], found: Sequence[Subject]) -> list[Entra
 
 
 def steps_of(entrants: Sequence[Entrant], asked: Asked) -> int:
-    """How often `say` is called by `hold`, and by `time_alone` too where that is asked for."""
+    """How often `say` is called by `hold`."""
     each = 1 + asked.workload.rounds
     answered = sum(not entrant.is_twin for entrant in entrants)
     by_itself = sum(1 + rounds for rounds in _shares(asked.workload.rounds)) if asked.alone else 0

